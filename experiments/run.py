@@ -1,0 +1,54 @@
+"""The Hydra entry: one experiment, or many with ``-m``.
+
+    python -m experiments.run task=gaze privacy=dp_sgd secure=bfv federation.clients=8
+    python -m experiments.run -m seed=0,1,2 strategy=fedavg,fedprox
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from fedpriv.config.explain import explain
+from fedpriv.config.schema import register
+from fedpriv.errors import UserError
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="config")
+def _run(config: Any) -> float:
+    from fedpriv.runner import run
+
+    logging.getLogger("flwr").handlers.clear()
+    settings = HydraConfig.get()
+    try:
+        report = run(config, list(settings.overrides.task), Path(settings.runtime.output_dir), Console())
+    except UserError as error:
+        sys.exit(_refuse(str(error)))  # as SystemExit, so that Hydra adds no lines of its own
+    return next(iter(report.history[-1].metrics.values()))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us instead of being printed
+    try:
+        _run()
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(_refuse(explain(error)))
+
+
+def _refuse(message: str) -> int:
+    print(f"fedpriv: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The two Flower apps with everything bound: what engines and deployments load."""
+
+from collections.abc import Callable
+
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+from fedpriv.config.builders import build_keyholder, build_server_plan, build_site
+from fedpriv.federated.client_app import make_client_app
+from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
+from fedpriv.federated.strategy.base import RunObserver
+
+
+def client_app(config: str | None = None) -> ClientApp:
+    """Return the ClientApp for a configuration (JSON), or for the one in Flower's run config."""
+    return make_client_app(build_site, build_keyholder, config)
+
+
+def server_app(
+    config: str | None = None,
+    observers: tuple[RunObserver, ...] = (),
+    finished: Callable[[Outcome], None] | None = None,
+) -> ServerApp:
+    """Return the ServerApp for a configuration (JSON), or for the one in Flower's run config."""
+
+    def plan(text: str) -> ServerPlan:
+        built = build_server_plan(text)
+        built.observers.extend(observers)
+        return built
+
+    return make_server_app(plan, config, finished)

@@ -1,0 +1,211 @@
+"""From a configuration to the objects of a run: the client's side, the server's, the key holder's."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fedpriv.config.instantiate import instantiate
+from fedpriv.config.schema import PrivacyUnit, RunConfig
+from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
+from fedpriv.federated import faults
+from fedpriv.federated.keyholder import OpenSum
+from fedpriv.federated.server_app import ServerPlan
+from fedpriv.federated.site import Site
+from fedpriv.federated.strategy.base import Strategy
+from fedpriv.he.codec import UpdateCodec
+from fedpriv.he.registry import build_codec
+from fedpriv.privacy.plan import PrivacySettings
+from fedpriv.seeding import derive
+from fedpriv.tasks.base import Task
+from fedpriv.training.local import LocalSettings
+
+
+def to_json(config: RunConfig) -> str:
+    """Serialise a resolved configuration: what every node of a run gets, whatever the engine."""
+    return json.dumps(OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True))
+
+
+@lru_cache(maxsize=2)
+def from_json(text: str) -> RunConfig:
+    """Read what :func:`to_json` wrote, checked against the schema again."""
+    return cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), json.loads(text)))
+
+
+@lru_cache(maxsize=2)
+def build_data(text: str) -> tuple[Task, ImageDataset, ImageDataset]:
+    """Return the task, the images of people to train on, and those of unseen people."""
+    config = from_json(text)
+    task = cast(Task, instantiate("task", config.task))
+    dataset = cast(ImageDataset, instantiate("data", config.data))
+    training, test = task.split(dataset, config.evaluation.test_subjects, config.seed)
+    return task, training, test
+
+
+def build_backbone(text: str) -> nn.Module:
+    """Return the model with the initial parameters that the run's seed gives, alike on every node."""
+    config = from_json(text)
+    task, training, _ = build_data(text)
+    given: dict[str, Any] = {"in_shape": training.image_shape}
+    if (outputs := task.outputs(training)) is not None:
+        given["outputs"] = outputs
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, "model") % 2**63)
+        return cast(nn.Module, instantiate("model", config.model, **given))
+
+
+def build_strategy(config: RunConfig) -> Strategy:
+    """Return the strategy, not yet bound to a session."""
+    return cast(Strategy, instantiate("strategy", config.strategy))
+
+
+def build_privacy(config: RunConfig) -> PrivacySettings | None:
+    """Return the sample-level settings, or None without differential privacy.
+
+    Raises:
+        UserError: when delta is missing, or the settings contradict each other.
+    """
+    privacy = config.privacy
+    if privacy.unit is PrivacyUnit.none:
+        return None
+    if privacy.delta is None:
+        raise UserError("privacy.delta: is missing; epsilon means nothing without it, e.g. privacy.delta=1e-5")
+    try:
+        return PrivacySettings(
+            epsilon=privacy.epsilon,
+            delta=privacy.delta,
+            noise_multiplier=privacy.noise_multiplier,
+            clipping_norm=privacy.clipping_norm,
+            noise=privacy.noise.value,
+        )
+    except ValueError as error:
+        raise UserError(f"privacy: {error}") from error
+
+
+def max_updates(config: RunConfig) -> int:
+    """Return the most updates that one round can sum."""
+    clients = config.federation.clients
+    return min(clients, config.federation.cohort or clients)
+
+
+def planted_faults(config: RunConfig) -> dict[int, str]:
+    """Return the planted fault of each client that has one, from ``["2:raise", "3:nan"]``.
+
+    Raises:
+        UserError: for an unknown kind or client.
+    """
+    planted = {}
+    for text in config.federation.faults:
+        client, _, kind = text.partition(":")
+        if not client.isdecimal() or int(client) >= config.federation.clients or kind not in faults.KINDS:
+            raise UserError(
+                f"federation.faults={text}: needs CLIENT:KIND with a client below {config.federation.clients} "
+                f"and a kind of {', '.join(faults.KINDS)}"
+            )
+        planted[int(client)] = kind
+    return planted
+
+
+def codec_of(config: RunConfig, with_key: bool) -> UpdateCodec:
+    """Return the update codec; with its secret key where ``with_key`` and the scheme has one.
+
+    Raises:
+        UserError: when the scheme cannot hold the clients, or the key file is missing or wrong.
+    """
+    secure = config.secure
+    options: dict[str, Any] = {}
+    if secure.scheme.value != "plain":
+        options = {
+            "bits": secure.bits,
+            "value_range": secure.value_range,
+            "values_per_slot": secure.values_per_slot,
+        }
+    codec = build_codec(secure.scheme.value, max_updates(config), **options)
+    if not with_key or not codec.needs_keyholder:
+        return codec
+    if secure.key_file is None:
+        raise UserError("secure.key_file: is missing; this node needs the federation's key")
+    from fedpriv.he.bfv import BFVCodec
+    from fedpriv.he.keys import load_key
+
+    if not isinstance(codec, BFVCodec):
+        raise UserError(f"secure.scheme={secure.scheme.value}: keys are not known for it")
+    key = load_key(Path(secure.key_file), codec.parameters)
+    return build_codec(secure.scheme.value, max_updates(config), secret_key=key, **options)
+
+
+def make_key(config: RunConfig, path: Path) -> None:
+    """Make the federation's key file for this configuration."""
+    from fedpriv.he.bfv import BFVCodec
+    from fedpriv.he.keys import generate_key, save_key
+
+    codec = codec_of(config, with_key=False)
+    if isinstance(codec, BFVCodec):
+        save_key(generate_key(codec.parameters), path)
+
+
+@lru_cache(maxsize=2)
+def build_site(text: str) -> Site:
+    """Return the client side; one per process and configuration."""
+    config = from_json(text)
+    task, training, _ = build_data(text)
+    shares = instantiate(
+        "partition", config.partition, dataset=training, clients=config.federation.clients, seed=config.seed
+    )
+    settings = config.training
+    return Site(
+        seed=config.seed,
+        rounds=config.federation.rounds,
+        task=task,
+        training=training,
+        shares=shares,
+        backbone=build_backbone(text),
+        local=LocalSettings(
+            optimizer=settings.optimizer.value,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            batch_size=settings.batch_size,
+            local_epochs=settings.local_epochs,
+        ),
+        privacy=build_privacy(config),
+        codec=codec_of(config, with_key=True),
+        faults=planted_faults(config),
+    )
+
+
+@lru_cache(maxsize=2)
+def build_keyholder(text: str) -> OpenSum:
+    """Return the function that opens sums; it holds the key."""
+    config = from_json(text)
+    size = build_site(text).parameters.layout.size
+    decoder = codec_of(config, with_key=True).decoder(min_clients=config.secure.min_clients)
+    return lambda payload, count: decoder.decode_sum(payload, count, size)
+
+
+def build_server_plan(text: str) -> ServerPlan:
+    """Return the server side. It reads no key file, whatever the scheme."""
+    config = from_json(text)
+    task, _, test = build_data(text)
+    federation = config.federation
+    return ServerPlan(
+        run_id=config.run_id or "",
+        seed=config.seed,
+        clients=federation.clients,
+        rounds=federation.rounds,
+        cohort=federation.cohort,
+        min_replies=federation.min_replies,
+        client_timeout_s=federation.client_timeout_s,
+        start_timeout_s=federation.start_timeout_s,
+        evaluate_every=config.evaluation.every,
+        task=task,
+        test=test,
+        backbone=build_backbone(text),
+        codec=codec_of(config, with_key=False),
+        strategy=build_strategy(config),
+    )

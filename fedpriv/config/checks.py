@@ -1,0 +1,109 @@
+"""Refusals before anything starts: one line that names the key and the mend."""
+
+from fedpriv.config.builders import (
+    build_backbone,
+    build_data,
+    build_privacy,
+    build_strategy,
+    codec_of,
+    max_updates,
+    planted_faults,
+    to_json,
+)
+from fedpriv.config.instantiate import instantiate
+from fedpriv.config.schema import PrivacyUnit, RunConfig, Scheme
+from fedpriv.errors import UserError
+from fedpriv.privacy.plan import plan_for_client
+
+
+def check(config: RunConfig) -> None:
+    """Check a whole configuration, cheap checks first; builds everything but trains nothing.
+
+    Raises:
+        UserError: for the first impossible value or combination.
+    """
+    _check_numbers(config)
+    _check_privacy(config)
+    _check_secure(config)
+    build_strategy(config)
+    text = to_json(config)
+    build_backbone(text)
+    _, training, _ = build_data(text)
+    shares = instantiate(
+        "partition", config.partition, dataset=training, clients=config.federation.clients, seed=config.seed
+    )
+    settings = build_privacy(config)
+    if settings is not None:
+        smallest = min(len(share) for share in shares)
+        try:
+            plan_for_client(
+                settings,
+                smallest,
+                config.training.batch_size,
+                config.training.local_epochs,
+                config.federation.rounds,
+            )
+        except ValueError as error:
+            raise UserError(f"privacy.epsilon: {error}; raise it or lower federation.rounds") from error
+
+
+def _check_numbers(config: RunConfig) -> None:
+    federation, training = config.federation, config.training
+    positive = {
+        "federation.clients": federation.clients,
+        "federation.rounds": federation.rounds,
+        "federation.min_replies": federation.min_replies,
+        "federation.client_timeout_s": federation.client_timeout_s,
+        "federation.start_timeout_s": federation.start_timeout_s,
+        "training.learning_rate": training.learning_rate,
+        "training.batch_size": training.batch_size,
+        "training.local_epochs": training.local_epochs,
+        "evaluation.every": config.evaluation.every,
+        "evaluation.test_subjects": config.evaluation.test_subjects,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise UserError(f"{name}={value}: must be positive")
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: must not be negative")
+    if config.engine.workers is not None and config.engine.workers < 0:
+        raise UserError(f"engine.workers={config.engine.workers}: must be 0 (this process) or more")
+    if federation.cohort is not None and not 1 <= federation.cohort <= federation.clients:
+        raise UserError(
+            f"federation.cohort={federation.cohort}: choose 1 to federation.clients={federation.clients}"
+        )
+    if federation.min_replies > max_updates(config):
+        raise UserError(
+            f"federation.min_replies={federation.min_replies}: only {max_updates(config)} clients are asked per "
+            "round; lower it"
+        )
+    planted_faults(config)
+
+
+def _check_privacy(config: RunConfig) -> None:
+    privacy = config.privacy
+    if privacy.unit is PrivacyUnit.none:
+        for name in ("epsilon", "delta", "noise_multiplier"):
+            if getattr(privacy, name) is not None:
+                raise UserError(f"privacy.{name}={getattr(privacy, name)}: has no effect; add privacy=dp_sgd")
+        return
+    build_privacy(config)
+
+
+def _check_secure(config: RunConfig) -> None:
+    secure = config.secure
+    codec_of(config, with_key=False)
+    if secure.scheme is Scheme.plain:
+        return
+    if secure.min_clients < 2:
+        raise UserError(f"secure.min_clients={secure.min_clients}: a sum of one update hides nothing; use 2 or more")
+    if secure.min_clients > max_updates(config):
+        raise UserError(
+            f"secure.min_clients={secure.min_clients}: only {max_updates(config)} clients are asked per round; "
+            "raise federation.clients or federation.cohort"
+        )
+    if config.federation.min_replies < secure.min_clients:
+        raise UserError(
+            f"federation.min_replies={config.federation.min_replies}: the key holder opens no sum of fewer than "
+            f"secure.min_clients={secure.min_clients}; raise it to that"
+        )

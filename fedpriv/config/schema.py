@@ -1,0 +1,153 @@
+"""The closed groups of a run's configuration as typed dataclasses.
+
+The open groups (task, data, model, partition, strategy) are ``_target_`` and arguments; their
+types are those of the target's signature, see :mod:`fedpriv.config.instantiate`.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class Optimizer(Enum):
+    """Local optimisers."""
+
+    sgd = "sgd"
+    adam = "adam"
+    adamw = "adamw"
+
+
+class PrivacyUnit(Enum):
+    """What differential privacy protects."""
+
+    none = "none"
+    sample = "sample"
+
+
+class NoiseSource(Enum):
+    """Where mechanisms get their randomness."""
+
+    secure = "secure"
+    fast = "fast"
+
+
+class Scheme(Enum):
+    """How updates travel."""
+
+    plain = "plain"
+    bfv = "bfv"
+
+
+class EngineName(Enum):
+    """What runs the apps."""
+
+    inprocess = "inprocess"
+    ray = "ray"
+
+
+@dataclass
+class TrainingConfig:
+    """How clients optimise, see :class:`fedpriv.training.local.LocalSettings`."""
+
+    optimizer: Optimizer = Optimizer.sgd
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    local_epochs: float = 1.0
+
+
+@dataclass
+class EvaluationConfig:
+    """How the global model is judged: on people whom no client holds."""
+
+    test_subjects: int = MISSING
+    every: int = 1
+    pictures: int = 24
+
+
+@dataclass
+class FederationConfig:
+    """Clients and rounds."""
+
+    clients: int = 8
+    rounds: int = 20
+    cohort: int | None = None
+    min_replies: int = 2
+    client_timeout_s: float = 3600.0
+    start_timeout_s: float = 120.0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PrivacyConfig:
+    """Differential privacy."""
+
+    unit: PrivacyUnit = PrivacyUnit.none
+    epsilon: float | None = None
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    clipping_norm: float = 1.0
+    noise: NoiseSource = NoiseSource.secure
+
+
+@dataclass
+class SecureConfig:
+    """Encryption of updates."""
+
+    scheme: Scheme = Scheme.plain
+    bits: int = 16
+    value_range: float = 0.5
+    values_per_slot: int | None = None
+    min_clients: int = 2
+    key_file: str | None = None
+
+
+@dataclass
+class EngineConfig:
+    """What runs the apps, and with how many cores."""
+
+    name: EngineName = EngineName.inprocess
+    workers: int | None = None
+    threads: int | None = None
+    cpus_per_client: float = 1.0
+    gpus_per_client: float = 0.0
+
+
+@dataclass
+class TrackingConfig:
+    """MLflow."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str = "fedpriv"
+    run_name: str | None = None
+    log_model: bool = True
+
+
+@dataclass
+class RunConfig:
+    """A whole run."""
+
+    seed: int = 0
+    run_id: str | None = None
+    task: Any = MISSING
+    data: Any = MISSING
+    model: Any = MISSING
+    partition: Any = MISSING
+    strategy: Any = MISSING
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    secure: SecureConfig = field(default_factory=SecureConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def register() -> None:
+    """Make the schema known to Hydra as ``run_schema``."""
+    ConfigStore.instance().store(name="run_schema", node=RunConfig)

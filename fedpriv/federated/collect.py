@@ -1,0 +1,123 @@
+"""The server's side of one round: check every reply before parsing it, add it, count what fails."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import Message
+
+from fedpriv.federated.messages import MessageError, TrainReply
+from fedpriv.federated.roster import Member
+from fedpriv.he.codec import Aggregator, PayloadError, UpdateCodec
+from fedpriv.he.envelope import EnvelopeError, Expected, open_envelope
+from fedpriv.training.parameters import ParameterLayout
+
+_FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
+"""Flower's error codes for what happened to a message, in our words."""
+
+
+@dataclass
+class Tally:
+    """What came of one round's requests."""
+
+    asked: int
+    replied: int = 0
+    weight: float = 0.0
+    bytes_up: int = 0
+    update_bytes: list[int] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    aggregate_seconds: float = 0.0
+    _sums: Counter[str] = field(default_factory=Counter)
+    _weights: Counter[str] = field(default_factory=Counter)
+    _largest: dict[str, float] = field(default_factory=dict)
+
+    def note(self, metrics: dict[str, float], examples: int) -> None:
+        """Add one client's figures."""
+        for name, value in metrics.items():
+            if not np.isfinite(value):
+                continue
+            self._sums[name] += value * examples  # type: ignore[assignment]
+            self._weights[name] += examples
+            self._largest[name] = max(value, self._largest.get(name, value))
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a figure over clients, weighted by examples; None if nobody sent it."""
+        return self._sums[name] / self._weights[name] if self._weights[name] else None
+
+    def largest(self, name: str) -> float | None:
+        """Return the largest value of a figure over clients; None if nobody sent it."""
+        return self._largest.get(name)
+
+
+class Collector:
+    """Adds up the updates of one round.
+
+    Guarantee:
+        - No payload byte is parsed before the sender, run, round, scheme, model, size and hash
+          of its envelope have been checked.
+        - A reply that fails any check leaves the sum unchanged and is counted by cause.
+        - At most one update per asked client is added.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        server_round: int,
+        asked: list[tuple[Member, float]],
+        codec: UpdateCodec,
+        layout: ParameterLayout,
+        max_update_bytes: int,
+    ) -> None:
+        """Expect one reply of each ``(member, weight)``."""
+        self.tally = Tally(asked=len(asked))
+        self.aggregator: Aggregator = codec.aggregator(layout.size)
+        self._run_id, self._round, self._codec, self._layout = run_id, server_round, codec, layout
+        self._max_bytes = max_update_bytes
+        self._pending = {member.node_id: (member, weight) for member, weight in asked}
+
+    def take(self, reply: Message) -> None:
+        """Check one reply and add its update to the sum."""
+        started = time.perf_counter()
+        expected = self._pending.pop(reply.metadata.src_node_id, None)
+        if expected is None:
+            self.tally.failures["unexpected"] += 1
+            return
+        member, weight = expected
+        try:
+            self._add(reply, member, weight)
+        except (MessageError, EnvelopeError, PayloadError) as error:
+            self.tally.failures[error.cause] += 1
+        self.tally.aggregate_seconds += time.perf_counter() - started
+
+    def close(self) -> Tally:
+        """Count who never answered and return the tally."""
+        if self._pending:
+            self.tally.failures["no_reply"] += len(self._pending)
+        self._pending = {}
+        return self.tally
+
+    def _add(self, reply: Message, member: Member, weight: float) -> None:
+        if reply.has_error():
+            raise MessageError(_FLOWER_ERRORS.get(reply.error.code, "flower_error"))
+        content = TrainReply.from_content(reply.content, self._codec.scheme)
+        self.tally.bytes_up += len(content.sealed)
+        envelope = open_envelope(
+            content.sealed,
+            Expected(
+                scheme=self._codec.scheme,
+                run_id=bytes.fromhex(self._run_id),
+                round=self._round,
+                client=member.partition,
+                parameters=self._layout.size,
+                layout=self._layout.digest,
+            ),
+            max_bytes=self._max_bytes,
+        )
+        if envelope.header.examples != member.examples:
+            raise MessageError("wrong_examples")
+        self.aggregator.add(envelope.payload)
+        self.tally.replied += 1
+        self.tally.weight += weight
+        self.tally.update_bytes.append(len(content.sealed))
+        self.tally.note(dict(content.metrics), member.examples)

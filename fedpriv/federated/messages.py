@@ -1,0 +1,259 @@
+"""What travels between server and clients, as Flower records. The only place that names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedpriv.types import FloatVector
+
+DESCRIBE = "query.describe"
+TRAIN = "train"
+RELEASE = "query.release"
+
+PARAMETERS_STYPE = "fedpriv.parameters.v1"
+ROLE_CLIENT = "client"
+ROLE_KEYHOLDER = "keyholder"
+
+
+class MessageError(ValueError):
+    """A message that does not hold what it must; ``cause`` is safe to log and to send."""
+
+    def __init__(self, cause: str) -> None:
+        """Keep the cause, a short identifier."""
+        super().__init__(cause)
+        self.cause = cause
+
+
+def update_stype(scheme: str) -> str:
+    """Return the Flower ``stype`` of a sealed update."""
+    return f"fedpriv.{scheme}.v1"
+
+
+def pack_parameters(vector: FloatVector) -> ArrayRecord:
+    """Wrap a parameter vector: little-endian float32 bytes, copied once."""
+    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    return ArrayRecord({"parameters": Array("float32", (len(vector),), PARAMETERS_STYPE, data)})
+
+
+def unpack_parameters(record: ArrayRecord) -> FloatVector:
+    """Return the vector as a read-only view of the message's bytes.
+
+    Raises:
+        MessageError: ``malformed`` when bytes, shape and dtype do not agree.
+    """
+    array = record.get("parameters")
+    if array is None or array.stype != PARAMETERS_STYPE or array.dtype != "float32":
+        raise MessageError("malformed")
+    if len(array.shape) != 1 or len(array.data) != 4 * array.shape[0]:
+        raise MessageError("malformed")
+    return np.frombuffer(array.data, dtype="<f4")
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the server asks of a client.
+
+    Attributes:
+        run_id: 32 hexadecimal digits.
+        round: from 1.
+        weight: the client's weight in the average, in (0, 1].
+        settings: what the strategy adds, e.g. ``{"proximal-mu": 0.01}``.
+        parameters: the global model, shape (P,).
+    """
+
+    run_id: str
+    round: int
+    weight: float
+    settings: Mapping[str, float]
+    parameters: FloatVector
+
+    def to_content(self, model: ArrayRecord) -> RecordDict:
+        """Build the message content around ``model``, which a cohort shares uncopied."""
+        request = ConfigRecord({"run": self.run_id, "round": self.round, "weight": self.weight})
+        return RecordDict(
+            {"model": model, "request": request, "settings": ConfigRecord(dict(self.settings))}
+        )
+
+    @staticmethod
+    def from_content(content: RecordDict) -> "TrainRequest":
+        """Read a request.
+
+        Raises:
+            MessageError: ``malformed``.
+        """
+        try:
+            request, settings = content.config_records["request"], content.config_records["settings"]
+            return TrainRequest(
+                run_id=str(request["run"]),
+                round=_integer(request["round"]),
+                weight=_number(request["weight"]),
+                settings={name: _number(value) for name, value in settings.items()},
+                parameters=unpack_parameters(content.array_records["model"]),
+            )
+        except KeyError as error:
+            raise MessageError("malformed") from error
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """What a client returns: its sealed update and figures about it."""
+
+    scheme: str
+    sealed: bytes
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def to_content(self) -> RecordDict:
+        """Build the message content."""
+        sealed = Array("uint8", (len(self.sealed),), update_stype(self.scheme), self.sealed)
+        return RecordDict(
+            {
+                "update": ArrayRecord({"sealed": sealed}),
+                "metrics": MetricRecord(dict(self.metrics)),
+                "status": ConfigRecord({"outcome": "ok"}),
+            }
+        )
+
+    @staticmethod
+    def from_content(content: RecordDict, scheme: str) -> "TrainReply":
+        """Read a reply of the expected ``scheme``; the sealed bytes are not looked at.
+
+        Raises:
+            MessageError: with the client's own cause, ``wrong_scheme`` or ``malformed``.
+        """
+        raise_failure(content)
+        record = content.array_records.get("update")
+        array = None if record is None else record.get("sealed")
+        if array is None:
+            raise MessageError("malformed")
+        if array.stype != update_stype(scheme):
+            raise MessageError("wrong_scheme")
+        metrics = content.metric_records.get("metrics") or MetricRecord({})
+        return TrainReply(
+            scheme=scheme,
+            sealed=array.data,
+            metrics={name: _number(value) for name, value in metrics.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a node says of itself when a run starts."""
+
+    role: str
+    partition: int
+    examples: int
+
+    def to_content(self) -> RecordDict:
+        """Build the message content."""
+        record = ConfigRecord({"role": self.role, "partition": self.partition, "examples": self.examples})
+        return RecordDict({"node": record, "status": ConfigRecord({"outcome": "ok"})})
+
+    @staticmethod
+    def from_content(content: RecordDict) -> "Description":
+        """Read a description.
+
+        Raises:
+            MessageError: with the node's own cause, or ``malformed``.
+        """
+        raise_failure(content)
+        try:
+            node = content.config_records["node"]
+            role, partition, examples = (
+                str(node["role"]), _integer(node["partition"]), _integer(node["examples"]),
+            )
+        except KeyError as error:
+            raise MessageError("malformed") from error
+        if role not in (ROLE_CLIENT, ROLE_KEYHOLDER) or partition < 0 or examples < 0:
+            raise MessageError("malformed")
+        return Description(role, partition, examples)
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """What the server asks of a key holder: to open the sum of ``count`` updates of one round."""
+
+    run_id: str
+    round: int
+    count: int
+    sum_payload: bytes
+
+    def to_content(self) -> RecordDict:
+        """Build the message content."""
+        array = Array("uint8", (len(self.sum_payload),), "fedpriv.sum.v1", self.sum_payload)
+        return RecordDict(
+            {
+                "sum": ArrayRecord({"ciphertexts": array}),
+                "request": ConfigRecord({"run": self.run_id, "round": self.round, "count": self.count}),
+            }
+        )
+
+    @staticmethod
+    def from_content(content: RecordDict) -> "ReleaseRequest":
+        """Read a request.
+
+        Raises:
+            MessageError: ``malformed``.
+        """
+        try:
+            request = content.config_records["request"]
+            return ReleaseRequest(
+                run_id=str(request["run"]),
+                round=_integer(request["round"]),
+                count=_integer(request["count"]),
+                sum_payload=content.array_records["sum"]["ciphertexts"].data,
+            )
+        except KeyError as error:
+            raise MessageError("malformed") from error
+
+
+def pack_sum(total: np.ndarray) -> RecordDict:
+    """Wrap the opened sum, float64 of shape (P,)."""
+    array = Array("float64", total.shape, "fedpriv.sum.v1", np.ascontiguousarray(total, "<f8").tobytes())
+    return RecordDict({"sum": ArrayRecord({"opened": array}), "status": ConfigRecord({"outcome": "ok"})})
+
+
+def unpack_sum(content: RecordDict, size: int) -> np.ndarray:
+    """Return the opened sum.
+
+    Raises:
+        MessageError: with the key holder's own cause, or ``malformed``.
+    """
+    raise_failure(content)
+    record = content.array_records.get("sum")
+    array = None if record is None else record.get("opened")
+    if array is None or array.dtype != "float64" or len(array.data) != 8 * size:
+        raise MessageError("malformed")
+    return np.frombuffer(array.data, dtype="<f8")
+
+
+def failure(cause: str) -> RecordDict:
+    """Say that a request failed: a short cause and never an exception's text."""
+    return RecordDict({"status": ConfigRecord({"outcome": "failed", "cause": cause})})
+
+
+def raise_failure(content: RecordDict) -> None:
+    """Raise the cause that a node gave, cut to an identifier: it is untrusted text.
+
+    Raises:
+        MessageError: when the content is a :func:`failure` or has no status.
+    """
+    status = content.config_records.get("status")
+    if status is None:
+        raise MessageError("malformed")
+    if status.get("outcome") != "ok":
+        cause = str(status.get("cause", "unknown"))
+        raise MessageError(cause if cause.isidentifier() and len(cause) <= 32 else "unknown")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MessageError("malformed")
+    return float(value)
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise MessageError("malformed")
+    return value

@@ -1,0 +1,1 @@
+"""Server strategies: one file each; adding one costs that file and one YAML."""

@@ -1,0 +1,181 @@
+"""The secret key of an encrypted federation: generating, storing and loading it.
+
+With scheme ``bfv`` all clients and the key holder share this one symmetric key; the server never
+has it. Whoever has it and sees the ciphertexts reads every client's update.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from tenseal import sealapi
+
+from fedpriv.errors import UserError
+from fedpriv.he.parameters import BFVParameters, seal_context
+from fedpriv.he.sealio import SealBuffer, SealDataError
+
+_MAGIC = b"FPSECKEY"
+_VERSION = 1
+_HEADER = struct.Struct("<8sII32s16sQ")
+_DIGEST_BYTES = 32
+
+
+class SecretKey:
+    """A BFV secret key. Does not show itself, is not copied and is not pickled.
+
+    Attributes:
+        parameters: the public parameters it was made for.
+        key_id: 16 random bytes, public.
+    """
+
+    __slots__ = ("_key", "key_id", "parameters")
+
+    def __init__(self, parameters: BFVParameters, key_id: bytes, key: Any) -> None:
+        """Hold a ``sealapi.SecretKey``; use :func:`generate_key` or :func:`load_key`."""
+        self.parameters = parameters
+        self.key_id = key_id
+        self._key = key
+
+    @property
+    def fingerprint(self) -> str:
+        """Public name of the key: 32 hexadecimal digits of SHA-256(parameters, key_id).
+
+        Guarantee:
+            The secret does not enter: the name tells nothing about it.
+        """
+        return hashlib.sha256(b"fedpriv-key-1" + self.parameters.fingerprint + self.key_id).hexdigest()[:32]
+
+    def encryptor(self) -> Any:
+        """Return a ``sealapi.Encryptor`` for symmetric encryption."""
+        return sealapi.Encryptor(seal_context(self.parameters), self._key)
+
+    def decryptor(self) -> Any:
+        """Return a ``sealapi.Decryptor``."""
+        return sealapi.Decryptor(seal_context(self.parameters), self._key)
+
+    def __repr__(self) -> str:
+        """Show the public name only."""
+        return f"SecretKey(fingerprint={self.fingerprint})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: keys travel as files."""
+        raise TypeError("SecretKey: cannot be pickled or copied; pass the path of its file")
+
+
+def generate_key(parameters: BFVParameters) -> SecretKey:
+    """Draw a uniform ternary key; SEAL seeds its Blake2xb generator from /dev/urandom for it."""
+    key = sealapi.KeyGenerator(seal_context(parameters)).secret_key()
+    return SecretKey(parameters, secrets.token_bytes(16), key)
+
+
+def save_key(key: SecretKey, path: Path) -> None:
+    """Write a new key file, readable by its owner only.
+
+    Guarantee:
+        The file has mode 0600 from its first byte, appears complete or not at all, and an
+        existing file is never replaced.
+
+    Layout, little-endian: magic 8 bytes, version u32, reserved u32, fingerprint of the parameters
+    32 bytes, key id 16 bytes, length u64, SEAL's bytes, SHA-256 of all before it.
+
+    Raises:
+        UserError: when the file exists or cannot be written.
+    """
+    with SealBuffer() as buffer:
+        body = buffer.dump(key._key, key.parameters.key_bytes)
+    data = _HEADER.pack(_MAGIC, _VERSION, 0, key.parameters.fingerprint, key.key_id, len(body)) + body
+    data += hashlib.sha256(data).digest()
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another name or move the old key away")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        # A hard link fails where the name exists; a rename would replace what appeared meanwhile.
+        os.link(temporary, path)
+        _sync_folder(path.parent)
+    except FileExistsError as error:
+        raise UserError(f"{path}: exists already; choose another name or move the old key away") from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write the key: {error.strerror}; choose a writable folder"
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+            temporary.unlink()
+
+
+def load_key(path: Path, parameters: BFVParameters) -> SecretKey:
+    """Read a key file that was made for ``parameters``.
+
+    Edge cases:
+        A file that group or others may access is refused.
+        A file of another size, magic, version or checksum is refused before SEAL sees it.
+        A file made for other parameters is refused.
+
+    Raises:
+        UserError: on each of these, and when the file cannot be read.
+    """
+    try:
+        # Non-blocking, so that a named pipe is refused and not waited for.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            data = _read_private(path, file, _HEADER.size + parameters.key_bytes + _DIGEST_BYTES)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read the key: {error.strerror}; make one with `fedpriv keys`"
+        ) from error
+    content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+        raise UserError(f"{path}: not a fedpriv key file; make one with `fedpriv keys`")
+    _, version, _, fingerprint, key_id, length = _HEADER.unpack_from(content)
+    if version != _VERSION:
+        raise UserError(
+            f"{path}: key file of version {version}; this program reads {_VERSION}, make a new key"
+        )
+    body = content[_HEADER.size :]
+    if length != len(body) or not hmac.compare_digest(hashlib.sha256(content).digest(), digest):
+        raise UserError(f"{path}: damaged key file; restore it from a copy or make a new key")
+    if fingerprint != parameters.fingerprint:
+        raise UserError(
+            f"{path}: made for other parameters (secure.bits, secure.values_per_slot or federation.clients "
+            "differ); use the settings it was made with or make a new key"
+        )
+    key = sealapi.SecretKey()
+    try:
+        with SealBuffer() as buffer:
+            buffer.load(key, seal_context(parameters), [body], parameters.key_bytes)
+    except SealDataError as error:
+        raise UserError(f"{path}: SEAL refuses the key; restore it from a copy or make a new key") from error
+    return SecretKey(parameters, key_id, key)
+
+
+def _read_private(path: Path, file: BinaryIO, max_bytes: int) -> bytes:
+    """Read a whole open file once its kind, mode and size are acceptable."""
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: not a regular file; name the key file itself")
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        raise UserError(f"{path}: mode {mode:04o} lets others read the key; run chmod 600 on it")
+    if status.st_size > max_bytes:
+        raise UserError(f"{path}: {status.st_size} bytes, a key has at most {max_bytes}; name a key file")
+    return file.read(max_bytes)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in ``folder`` survive a crash."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

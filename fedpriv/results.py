@@ -1,0 +1,44 @@
+"""What a run measures, as plain records: a leaf that servers fill and trackers read."""
+
+from dataclasses import dataclass, field
+
+from fedpriv.types import Metrics
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One round of federated training.
+
+    Attributes:
+        number: the round, from 1; 0 is the evaluation before training.
+        metrics: the task's metrics on unseen people, e.g. ``{"angular_error_deg": 9.1}``.
+        train_loss: mean training loss over the clients that replied, weighted by examples.
+        epsilon: largest cumulative (over all rounds so far) epsilon of any client; None without
+            differential privacy.
+        delta: the delta that ``epsilon`` is stated at.
+        bytes_up: bytes of all updates received, envelopes included.
+        bytes_down: bytes of all global models sent.
+        update_bytes: bytes of one client's sealed update (median of those received).
+        seconds: wall seconds per phase on the server's clock, keys ``train``, ``encrypt``,
+            ``aggregate``, ``decrypt``, ``evaluate``. ``train`` is the whole wait for the clients;
+            ``encrypt`` is the clients' own time in it, their mean.
+        asked: clients asked to train.
+        replied: clients whose update was summed.
+        failures: clients that cost the round their update, counted by cause, e.g.
+            ``{"non_finite": 1, "no_reply": 1}``.
+        clipped_fraction: share of coordinates outside the quantiser's range (encrypted runs), else 0.
+    """
+
+    number: int
+    metrics: Metrics
+    train_loss: float | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    update_bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    asked: int = 0
+    replied: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    clipped_fraction: float = 0.0

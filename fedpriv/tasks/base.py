@@ -1,0 +1,116 @@
+"""What a task is: the binding of a dataset, a model, a loss and a metric.
+
+Adding a task costs one file here and one YAML in ``configs/task``.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
+from fedpriv.seeding import generator
+from fedpriv.types import AnyArray, Metrics
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """The metric a task is judged by.
+
+    Attributes:
+        name: key in the dictionary that :meth:`Task.evaluate` returns.
+        label: for people, with its unit, e.g. ``angular error (deg)``.
+        lower_is_better: the sense of improvement.
+    """
+
+    name: str
+    label: str
+    lower_is_better: bool
+
+
+class Task(ABC):
+    """A learning problem on images of people.
+
+    The model is split in two: the *backbone*, whose parameters are federated, and an optional
+    *head* that stays with its client (see :meth:`build_head`). All methods are free of state.
+    """
+
+    metric: MetricSpec
+    baseline_label: str
+    """What :meth:`baseline` stands for, e.g. ``mean predictor``."""
+
+    def split(self, dataset: ImageDataset, test_subjects: int, seed: int) -> tuple[ImageDataset, ImageDataset]:
+        """Split by identity: people to train on, and people never trained on.
+
+        Args:
+            dataset: all images.
+            test_subjects: how many people are held out, drawn by ``seed``.
+            seed: the run's seed.
+
+        Returns:
+            (training images, images of unseen people).
+
+        Raises:
+            UserError: when fewer than one person would remain on either side.
+        """
+        people = np.unique(dataset.subjects)
+        if not 1 <= test_subjects < len(people):
+            raise UserError(
+                f"evaluation.test_subjects={test_subjects}: the data has {len(people)} people; "
+                f"choose between 1 and {len(people) - 1}"
+            )
+        held_out = np.sort(generator(seed, "test_subjects").permutation(people)[:test_subjects])
+        return dataset.of_subjects(np.setdiff1d(people, held_out)), dataset.of_subjects(held_out)
+
+    def outputs(self, training: ImageDataset) -> int | None:
+        """Return how many numbers the backbone must return per image; None leaves it to the model."""
+        del training
+        return None
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Map uint8 (B, C, H, W) to float32 in [-1, 1]: (x / 255 - 0.5) / 0.5."""
+        return images.to(torch.float32).div_(127.5).sub_(1.0)
+
+    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+        """Return randomly changed inputs (B, C, H, W) for training; the identity by default."""
+        del random
+        return inputs
+
+    def client_targets(self, dataset: ImageDataset) -> Tensor:
+        """Return one client's training targets, shape (N, ...); may renumber classes locally."""
+        return torch.from_numpy(np.ascontiguousarray(dataset.targets))
+
+    def build_head(self, dataset: ImageDataset, features: int) -> nn.Module | None:
+        """Return the part of the model that never leaves its client, or None.
+
+        Args:
+            dataset: the client's images.
+            features: width of the backbone's output.
+        """
+        del dataset, features
+        return None
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the scalar mean loss of a batch of head (or backbone) outputs."""
+
+    @abstractmethod
+    def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
+        """Measure the backbone on images of unseen people. Must contain ``metric.name``."""
+
+    @abstractmethod
+    def baseline(self, training: ImageDataset, test: ImageDataset) -> Metrics:
+        """Measure, under the same names, what needs no learning (e.g. predicting the mean)."""
+
+    def example(self, dataset: ImageDataset) -> AnyArray:
+        """Return one preprocessed image, (1, C, H, W) float32: what the model is fed."""
+        images = torch.from_numpy(np.array(dataset.images[:1]))
+        return np.asarray(self.preprocess(images).numpy())
+
+    @abstractmethod
+    def draw(self, backbone: nn.Module, dataset: ImageDataset, count: int, seed: int) -> Image.Image:
+        """Draw predictions on ``count`` images of ``dataset``, chosen by ``seed``, as one picture."""

@@ -1,0 +1,233 @@
+"""Are two pictures of the same person? Open-set verification of people never trained on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
+from fedpriv.metrics.verification import (
+    VerificationPairs,
+    best_threshold,
+    cosine_scores,
+    equal_error_rate,
+    tar_at_far,
+    ten_fold_accuracy,
+    verification_pairs,
+)
+from fedpriv.models.face_cnn import CosineHead
+from fedpriv.seeding import generator
+from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.types import Metrics
+
+_BATCH = 256
+_SHIFT, _ZOOM, _ROTATION_RAD, _LIGHT = 0.06, 0.1, 0.17, 0.2
+_TILE_HEIGHT, _MARGIN, _CAPTION = 112, 8, 20
+_RIGHT, _WRONG = (60, 220, 90), (255, 70, 60)
+
+
+class FaceTask(Task):
+    """Embeddings of faces; unseen people; accuracy of verification over ten folds.
+
+    The backbone's embedding is federated. During training a client classifies its own k people by a
+    :class:`~fedpriv.models.face_cnn.CosineHead` under the CosFace loss (Wang et al. 2018, arXiv
+    1801.09414, equation 4). Neither the head nor the number of people leaves the client.
+
+    Args:
+        embedding: numbers per face, unless the model's width says otherwise.
+        scale: s of CosFace.
+        margin: m of CosFace.
+        trainable_head: learn the class vectors; otherwise they stay as :meth:`build_head` draws them.
+        strangers: classes of nobody, see :meth:`build_head`.
+        max_pairs: upper bound on the pairs of the verification protocol.
+        pair_seed: draws the pairs; the same for every round, model and baseline.
+
+    Raises:
+        UserError: when a setting is out of range.
+    """
+
+    metric = MetricSpec("verification_accuracy", "10-fold verification accuracy", lower_is_better=False)
+    baseline_label = "raw-pixel distance"
+
+    def __init__(
+        self,
+        embedding: int = 128,
+        scale: float = 16.0,
+        margin: float = 0.2,
+        trainable_head: bool = False,
+        strangers: int = 0,
+        max_pairs: int = 6000,
+        pair_seed: int = 0,
+    ) -> None:
+        """Check and keep the settings."""
+        for field, value, valid, mend in (
+            ("embedding", embedding, embedding >= 1, "at least 1"),
+            ("scale", scale, 0 < scale < float("inf"), "positive"),
+            ("margin", margin, 0 <= margin < 2, "from 0 to below 2, a difference of cosines"),
+            ("strangers", strangers, strangers >= 0, "at least 0"),
+            ("max_pairs", max_pairs, max_pairs >= 20, "at least 20, one pair of each kind per fold"),
+        ):
+            if not valid:
+                raise UserError(f"task.{field}={value}: must be {mend}")
+        self.embedding, self.scale, self.margin = embedding, scale, margin
+        self.trainable_head, self.strangers = trainable_head, strangers
+        self.max_pairs, self.pair_seed = max_pairs, pair_seed
+
+    def outputs(self, model_width: int | None) -> int:
+        """Return the embedding dimension: the model's choice, else this task's."""
+        return self.embedding if model_width is None else model_width
+
+    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+        """Mirror, shift, zoom, rotate, brighten and stretch the contrast of each image by itself.
+
+        Half the images are mirrored. Shifts are up to 6 % of the side, zooms 10 %, rotations 0.17 rad
+        (about the centre, in pixels, whatever the aspect), brightness 0.2 and contrast 20 %, all
+        uniform. What comes in from outside repeats the border.
+
+        Args:
+            inputs: (B, C, H, W) float, B may be 0.
+            random: generator on the device of ``inputs``.
+        """
+        count, _, height, width = inputs.shape
+        if not count:
+            return inputs
+        uniform = torch.rand((7, count), generator=random, device=inputs.device, dtype=inputs.dtype)
+        mirror = torch.where(uniform[0] < 0.5, -1.0, 1.0)
+        spread = 2 * uniform[1:] - 1
+        angle, zoom = _ROTATION_RAD * spread[0], 1 + _ZOOM * spread[1]
+        across, down = 2 * _SHIFT * spread[2], 2 * _SHIFT * spread[3]
+        cosine, sine = zoom * angle.cos(), zoom * angle.sin()
+        rows = [mirror * cosine, -sine * height / width, across, mirror * sine * width / height, cosine, down]
+        grid = functional.affine_grid(
+            torch.stack(rows, dim=1).view(count, 2, 3), list(inputs.shape), align_corners=False
+        )
+        moved = functional.grid_sample(inputs, grid, padding_mode="border", align_corners=False)
+        contrast, brightness = 1 + _LIGHT * spread[4], _LIGHT * spread[5]
+        return moved * contrast.view(-1, 1, 1, 1) + brightness.view(-1, 1, 1, 1)
+
+    def client_targets(self, dataset: ImageDataset) -> Tensor:
+        """Return (N,) int64: the client's k people renumbered 0 .. k-1 in ascending order."""
+        return torch.from_numpy(np.unique(dataset.subjects, return_inverse=True)[1].astype(np.int64))
+
+    def build_head(self, dataset: ImageDataset, features: int) -> CosineHead:
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean CosFace loss.
+
+            -log( exp(s (cos_y - m)) / (exp(s (cos_y - m)) + sum_{k != y} exp(s cos_k)) )
+
+        With a single class (one person and no strangers) it is exactly 0 and so is its gradient: such
+        a client contributes nothing. An empty batch has loss 0.
+
+        Args:
+            outputs: (B, K) cosines.
+            targets: (B,) int64 below K.
+        """
+        own = functional.one_hot(targets, outputs.shape[1]).to(outputs.dtype)
+        logits = self.scale * (outputs - self.margin * own)
+        return functional.cross_entropy(logits, targets, reduction="sum") / max(1, len(targets))
+
+    def pairs(self, dataset: ImageDataset) -> VerificationPairs:
+        """Return the verification protocol on ``dataset``: always the same for the same identities.
+
+        Raises:
+            UserError: when there are too few images for ten folds.
+        """
+        try:
+            return verification_pairs(
+                dataset.subjects, generator(self.pair_seed, "verification_pairs"), self.max_pairs
+            )
+        except ValueError as error:
+            raise UserError(f"evaluation.test_subjects: {error}; hold out more people or images") from error
+
+    def embed(self, backbone: nn.Module, dataset: ImageDataset) -> NDArray[np.float32]:
+        """Return (N, D) embeddings: that of each image plus that of its mirror image, not normalised.
+
+        The mode of the backbone (training or evaluation) is left as found.
+        """
+        parameter = next(backbone.parameters(), None)
+        device = torch.device("cpu") if parameter is None else parameter.device
+        training = backbone.training
+        backbone.eval()
+        parts = []
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(dataset), _BATCH):
+                    images = torch.from_numpy(np.array(dataset.images[start : start + _BATCH])).to(device)
+                    inputs = self.preprocess(images)
+                    parts.append((backbone(inputs) + backbone(inputs.flip(3))).cpu().numpy())
+        finally:
+            backbone.train(training)
+        return np.concatenate(parts)
+
+    def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
+        """Measure cosine similarity of mirrored embeddings on the pairs of unseen people.
+
+        Returns:
+            ``verification_accuracy``, ``verification_accuracy_std`` (over folds),
+            ``equal_error_rate`` and ``tar_at_far_1e-2``, all in [0, 1].
+        """
+        pairs = self.pairs(dataset)
+        return _measure(cosine_scores(self.embed(backbone, dataset), pairs), pairs)
+
+    def baseline(self, training: ImageDataset, test: ImageDataset) -> Metrics:
+        """Measure minus the Euclidean distance of pixels on the same pairs, mirror images added too.
+
+        Each image is summed with its mirror image, as embeddings are: on ORL faces this is the
+        stronger of the two plain distances.
+        """
+        del training
+        pairs = self.pairs(test)
+        pixels = np.asarray(test.images, dtype=np.float32)
+        pixels = (pixels + pixels[..., ::-1]).reshape(len(test), -1)
+        return _measure(-np.linalg.norm(pixels[pairs.left] - pixels[pairs.right], axis=1), pairs)
+
+    def draw(self, backbone: nn.Module, dataset: ImageDataset, count: int, seed: int) -> Image.Image:
+        """Draw pairs, half of them of one person, each with its score and the verdict on it.
+
+        A frame is green where the verdict at the most accurate threshold over all pairs of
+        ``dataset`` is right, red where it is wrong.
+
+        Args:
+            backbone: gives the embeddings.
+            dataset: images of unseen people.
+            count: pairs to show; rounded up to an even number and bounded by the protocol.
+            seed: chooses the pairs.
+
+        Raises:
+            ValueError: when ``count`` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"count={count}: draw at least one pair")
+        pairs = self.pairs(dataset)
+        scores = cosine_scores(self.embed(backbone, dataset), pairs)
+        threshold = best_threshold(scores, pairs.same)
+        random = generator(seed, "draw")
+        kinds = [random.permutation(np.flatnonzero(pairs.same == kind))[: -(-count // 2)] for kind in (True, False)]
+        chosen = np.concatenate(kinds)
+        tiles = [
+            _tile(dataset, pairs, int(pair), float(scores[pair]), threshold)
+            for pair in chosen
+        ]
+        columns = min(4, len(kinds[0]))
+        rows = -(-len(kinds[0]) // columns)
+        return tiles[0]
+
+
+def _measure(scores: NDArray[np.floating], pairs: VerificationPairs) -> Metrics:
+    """Return every verification metric of these scores."""
+    if not np.isfinite(scores).all():
+        return {
+            "verification_accuracy": 0.5,
+        }
+    accuracy, deviation = ten_fold_accuracy(scores, pairs.same)
+    return {
+        "verification_accuracy": accuracy,
+        "verification_accuracy_std": deviation,
+        "equal_error_rate": equal_error_rate(scores, pairs.same),
+        "tar_at_far_1e-2": tar_at_far(scores, pairs.same, 0.01),
+    }

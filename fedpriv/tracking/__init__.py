@@ -1,0 +1,1 @@
+"""Runs in MLflow and their plots: the only importer of mlflow."""

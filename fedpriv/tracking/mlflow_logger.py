@@ -1,0 +1,223 @@
+"""One federated run, written to MLflow."""
+
+import logging
+import shlex
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import yaml  # type: ignore[import-untyped]
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from PIL import Image
+from torch import nn
+
+from fedpriv.results import RoundResult
+from fedpriv.tracking.model_artifact import log_model
+from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash, cut, flatten
+from fedpriv.tracking.provenance import git_commit, library_versions
+from fedpriv.tracking.round_metrics import finite, round_metrics
+from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
+from fedpriv.tracking.store import locate, open_experiment
+from fedpriv.types import AnyArray, Metrics
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+_METRICS_PER_BATCH = 1000
+_log = logging.getLogger("fedpriv")
+
+
+class RunLogger:
+    """Writes one run; every call names the run's id, MLflow's global state is not used.
+
+    Guarantee:
+        Nothing written holds a secret of the configuration (:mod:`fedpriv.tracking.secrets`):
+        parameters, ``config.yaml``, tags, overrides and the message of a failure.
+        Metrics of a round are written at step = round number.
+        A store that fails for a moment loses nothing: rounds are kept and written with the next
+        call; :meth:`finish` raises if they cannot be.
+
+    As a context manager it finishes the run: FINISHED, or FAILED with the tag ``failure`` after an
+    exception, or KILLED after ``KeyboardInterrupt`` or ``SystemExit``. Not for use from two threads.
+    """
+
+    def __init__(
+        self, client: MlflowClient, run_id: str, uri: str, experiment: str, secrets: Iterable[str] = ()
+    ) -> None:
+        """Bind to a run that exists; :meth:`start` makes one.
+
+        Args:
+            client: bound to ``uri``.
+            run_id: the run.
+            uri: tracking URI, absolute.
+            experiment: name of the run's experiment.
+            secrets: texts to hide in failure messages.
+        """
+        self.run_id = run_id
+        self.uri = uri
+        self.experiment = experiment
+        self._client = client
+        self._secrets = frozenset(secrets)
+        self._pending: list[Metric] = []
+        self._last_step = 0
+        self._open = True
+
+    @classmethod
+    def start(
+        cls,
+        uri: str | None,
+        experiment: str,
+        run_name: str | None,
+        artifact_root: Path | None,
+        config: Mapping[str, Any],
+        seed: int,
+        overrides: Iterable[str] = (),
+        tags: Mapping[str, str] | None = None,
+        parent_run_id: str | None = None,
+        log_dir: Path | None = None,
+    ) -> "RunLogger":
+        """Create a run and write what identifies it.
+
+        Writes the flattened configuration as parameters, all of it as artifact ``config.yaml``,
+        and the tags ``git_commit``, ``seed``, ``config_hash``, ``overrides``, ``log_dir``,
+        ``<library>_version`` and ``tags``.
+
+        Args:
+            uri: see :func:`fedpriv.tracking.store.locate`; None is ``mlflow.db`` in the working folder.
+            experiment: created when missing.
+            run_name: shown in the list of runs; None lets MLflow invent one.
+            artifact_root: see :func:`fedpriv.tracking.store.locate`.
+            config: nested and resolved.
+            seed: the run's seed.
+            overrides: the command line's ``name=value``.
+            tags: further tags; they win over the ones above.
+            parent_run_id: the sweep's run, under which this one is shown.
+            log_dir: where the run writes its files.
+
+        Raises:
+            UserError: see :func:`fedpriv.tracking.store.open_experiment`.
+        """
+        plain, secrets = hide_secrets(config)
+        location = locate(uri, artifact_root)
+        client, experiment_id = open_experiment(location, experiment)
+        commit = git_commit()
+        written = {
+            "git_commit": commit,
+            "mlflow.source.git.commit": commit,
+            "seed": str(seed),
+            "config_hash": config_hash(plain),
+            "overrides": shlex.join(hide_in_override(text, secrets) for text in overrides),
+            **library_versions(),
+            **({} if log_dir is None else {"log_dir": str(log_dir)}),
+            **({} if parent_run_id is None else {"mlflow.parentRunId": parent_run_id}),
+            **(tags or {}),
+        }
+        safe = {clean_name(name): _tag_text(text, secrets) for name, text in written.items()}
+        run = client.create_run(experiment_id, tags=safe, run_name=run_name)
+        logger = cls(client, run.info.run_id, location.uri, experiment, secrets)
+        try:
+            for batch in batches(Param(name, value) for name, value in flatten(plain).items()):
+                client.log_batch(logger.run_id, params=batch)
+            text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+            client.log_text(logger.run_id, text, "config.yaml")
+        except BaseException:
+            client.set_terminated(logger.run_id, "FAILED")
+            raise
+        return logger
+
+    def log_round(self, result: RoundResult) -> None:
+        """Write one round at step ``result.number``; see :func:`round_metrics` for the names."""
+        self._last_step = max(self._last_step, result.number)
+        self._log_metrics(round_metrics(result), result.number)
+
+    def log_baseline(self, metrics: Metrics) -> None:
+        """Write what needs no learning as metrics ``baseline_<name>`` at step 0."""
+        self._log_metrics(finite({f"baseline_{name}": value for name, value in metrics.items()}), 0)
+
+    def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
+        """Write a picture as artifact ``pictures/<name>.png`` (figures at 150 dots per inch)."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{clean_name(name.removesuffix('.png')).replace('/', '_')}.png")
+            if isinstance(picture, Figure):
+                picture.savefig(path, dpi=150)
+            else:
+                picture.save(path)
+            self._client.log_artifact(self.run_id, str(path), "pictures")
+
+    def log_model(self, model: nn.Module, example: AnyArray, statement: Mapping[str, Any]) -> str:
+        """Write the final model; see :func:`fedpriv.tracking.model_artifact.log_model`.
+
+        Returns:
+            The logged model's id.
+        """
+        return log_model(self._client, self.run_id, model, example, statement, self._last_step)
+
+    def finish(self, status: Status = "FINISHED", summary: Metrics | None = None) -> None:
+        """Write ``summary`` at the last round's step and end the run; a second call does nothing.
+
+        Raises:
+            MlflowException: when the store refuses what is still to be written.
+        """
+        if not self._open:
+            return
+        if summary:
+            self._log_metrics(finite(summary), self._last_step)
+        self._open = False
+        try:
+            self._send()
+        finally:
+            self._client.set_terminated(self.run_id, status)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run as FAILED (KILLED when interrupted) with the tag ``failure``.
+
+        The tag holds the exception's class and the first line of its text, secrets hidden.
+        """
+        if not self._open:
+            return
+        first_line = next(iter(str(error).splitlines()), "")
+        text = _tag_text(f"{type(error).__name__}: {first_line}", self._secrets)
+        self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
+        self.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+
+    def __enter__(self) -> "RunLogger":
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the run; an exception of the block stays the one that is raised."""
+        if error is None:
+            self.finish()
+            return
+        try:
+            self.fail(error)
+        except Exception as second:
+            _log.warning("MLflow run %s could not be marked as failed: %s", self.run_id, second)
+
+    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._pending += [Metric(name, value, now, step) for name, value in metrics.items()]
+        try:
+            self._send()
+        except MlflowException as error:
+            reason = hide_in_text(str(error).partition("\n")[0], self._secrets)[:200]
+            _log.warning("MLflow did not take step %d, kept for the next call: %s", step, reason)
+
+    def _send(self) -> None:
+        while self._pending:
+            self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH])
+            del self._pending[:_METRICS_PER_BATCH]
+
+
+def _tag_text(text: str, secrets: Iterable[str]) -> str:
+    return cut(hide_in_text(str(text), secrets), TAG_LENGTH)

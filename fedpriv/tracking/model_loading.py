@@ -1,0 +1,99 @@
+"""Reads a run's model back, by run id."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from torch import Tensor, nn
+
+from fedpriv.errors import UserError
+from fedpriv.tracking.model_artifact import MODEL_NAME
+from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
+from fedpriv.tracking.secrets import hide_in_text
+from fedpriv.tracking.store import locate
+
+
+class LoadedModel(nn.Module):
+    """A logged model, usable where the trained one was.
+
+    The exported graph is fixed in evaluation mode and refuses ``train()`` and ``eval()``; here
+    ``eval()`` and ``train()`` change nothing, so that evaluation code runs unchanged.
+    """
+
+    def __init__(self, exported: nn.Module) -> None:
+        """Wrap what ``mlflow.pytorch.load_model`` returned."""
+        super().__init__()
+        self.exported = exported
+        self.training = False
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (B, ...) as the logged model did; any B."""
+        outputs: Tensor = self.exported(inputs)
+        return outputs
+
+    def train(self, mode: bool = True) -> "LoadedModel":
+        """Do nothing: the graph has no other mode."""
+        del mode
+        return self
+
+
+@dataclass(frozen=True)
+class LoggedModelCopy:
+    """What :func:`load_model` returns.
+
+    Attributes:
+        model: on the CPU, in evaluation mode.
+        statement: the privacy statement logged with it.
+        weights: parameters and buffers under the names they had in the trained model, for
+            ``trained.load_state_dict(weights)``.
+    """
+
+    model: nn.Module
+    statement: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def load_model(uri: str | None, run_id: str) -> LoggedModelCopy:
+    """Load the final model of a run.
+
+    Edge cases:
+        MLflow's global tracking address is left as it was.
+
+    Args:
+        uri: tracking URI, as for :func:`fedpriv.tracking.store.locate`.
+        run_id: the run.
+
+    Raises:
+        UserError: when the store has no such run or the run has no model.
+    """
+    location = locate(uri)
+    shown = hide_in_text(location.uri, ())
+    if location.database is not None and not location.database.exists():
+        raise UserError(f"tracking.uri={shown}: no such database; name the one the run was logged to")
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
+        try:
+            client = MlflowClient(location.uri)
+            outputs = client.get_run(run_id).outputs
+            models = [
+                client.get_logged_model(one.model_id) for one in (outputs.model_outputs if outputs else [])
+            ]
+            found = [model for model in models if model.name == MODEL_NAME]
+            if not found:
+                raise UserError(f"run_id={run_id}: the run has no model; choose one that finished")
+            local = download_artifacts(
+                artifact_uri=found[-1].artifact_location, dst_path=folder, tracking_uri=location.uri
+            )
+        except MlflowException as error:
+            raise UserError(
+                f"run_id={run_id}: not found in {shown} ({hide_in_text(str(error), ())[:200]}); "
+                f"list runs with `mlflow runs search`"
+            ) from error
+        statement = dict(Model.load(local).metadata or {})
+        exported = mlflow_pytorch().load_model(str(Path(local)))
+    weights = {name: value.detach().clone() for name, value in exported.state_dict().items()}
+    return LoggedModelCopy(LoadedModel(exported), statement, weights)

@@ -1,0 +1,48 @@
+"""One round as named numbers."""
+
+import math
+from collections.abc import Mapping
+
+from fedpriv.results import RoundResult
+from fedpriv.tracking.params import clean_name
+
+
+def round_metrics(result: RoundResult) -> dict[str, float]:
+    """Name everything a round measured.
+
+    Names: the task's metrics under their own, ``train_loss``, ``epsilon``, ``delta``,
+    ``bytes_up``, ``bytes_down``, ``update_bytes``, ``seconds_<phase>``, ``clients_asked``,
+    ``clients_replied``, ``clients_failed``, ``clients_failed_<cause>``, ``clipped_fraction``.
+
+    Guarantee:
+        What was not measured (None) or is not finite is left out, never written as 0.
+
+    Edge cases:
+        ``update_bytes`` is left out of a round without replies: the median of nothing is not 0.
+        ``clients_failed`` is the sum over causes, so a round without failures writes 0.
+    """
+    named: dict[str, float | None] = {
+        **result.metrics,
+        "train_loss": result.train_loss,
+        "epsilon": result.epsilon,
+        "delta": result.delta,
+        "bytes_up": result.bytes_up,
+        "bytes_down": result.bytes_down,
+        "update_bytes": result.update_bytes if result.replied else None,
+        **{f"seconds_{phase}": value for phase, value in result.seconds.items()},
+        "clients_asked": result.asked,
+        "clients_replied": result.replied,
+        "clients_failed": sum(result.failures.values()),
+        **{f"clients_failed_{cause}": count for cause, count in result.failures.items()},
+        "clipped_fraction": result.clipped_fraction,
+    }
+    return finite(named)
+
+
+def finite(named: Mapping[str, float | None]) -> dict[str, float]:
+    """Clean the names and drop every value that is None, infinite or not a number."""
+    return {
+        clean_name(name): float(value)
+        for name, value in named.items()
+        if value is not None and math.isfinite(value)
+    }

@@ -1,0 +1,144 @@
+"""Opens an MLflow tracking store, safely for many processes at the same moment."""
+
+import contextlib
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from fedpriv.errors import UserError
+from fedpriv.tracking.quiet import quiet_mlflow
+from fedpriv.tracking.secrets import hide_in_text
+
+_SQLITE = "sqlite:///"
+_SQLITE_HEADER = b"SQLite format 3\x00"
+_SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where runs are kept.
+
+    Attributes:
+        uri: tracking URI; paths in it are absolute.
+        database: the SQLite file, None for a server.
+        artifacts: URI of the folder for the artifacts of new experiments, None for the server's own.
+    """
+
+    uri: str
+    database: Path | None
+    artifacts: str | None
+
+
+def locate(uri: str | None = None, artifact_root: Path | None = None) -> Location:
+    """Resolve a tracking URI as a user writes it.
+
+    Args:
+        uri: ``sqlite:///PATH`` (PATH relative to the working folder, or absolute), or a server
+            (``http(s)://...``, ``postgresql://...``); None is ``sqlite:///mlflow.db``.
+        artifact_root: folder for models, pictures and configurations; None is ``mlartifacts``
+            beside a SQLite database, and the server's own choice for a server.
+
+    Raises:
+        UserError: for a folder (MLflow from 3.13 refuses file stores), an in-memory database or
+            an unknown scheme.
+    """
+    uri = f"{_SQLITE}mlflow.db" if uri is None else uri
+    shown = hide_in_text(uri, ())
+    database = None
+    if uri.startswith("sqlite:"):
+        name = uri.removeprefix(_SQLITE)
+        if not uri.startswith(_SQLITE) or not name or name.startswith(":") or "?" in name:
+            raise UserError(f"tracking.uri={shown}: need a database file; write sqlite:///PATH.db")
+        database = Path(name).absolute()
+        uri = f"{_SQLITE}{database}"
+        artifact_root = database.parent / "mlartifacts" if artifact_root is None else artifact_root
+    elif uri.split("://", 1)[0].split("+", 1)[0] not in _SERVERS:
+        raise UserError(
+            f"tracking.uri={shown}: MLflow keeps no runs there; write sqlite:///PATH.db or http://HOST:PORT"
+        )
+    artifacts = None if artifact_root is None else Path(artifact_root).absolute().as_uri()
+    return Location(uri, database, artifacts)
+
+
+def open_experiment(location: Location, name: str) -> tuple[MlflowClient, str]:
+    """Open the store and its experiment ``name``, creating both where missing.
+
+    Guarantee:
+        Any number of processes may do this at the same moment on a fresh SQLite file: creation
+        happens under an exclusive lock on ``<database>.lock``.
+        A process killed while creating leaves no half-made database under the final name: the
+        schema is built in a temporary file beside it, then renamed.
+
+    Edge cases:
+        An experiment that exists keeps its own artifact folder.
+
+    Returns:
+        (client, experiment id).
+
+    Raises:
+        UserError: when the file is no SQLite database, has an outdated schema or cannot be
+            written, when the server does not answer, or when the experiment is deleted.
+    """
+    shown = hide_in_text(location.uri, ())
+    try:
+        with quiet_mlflow(), _exclusive(location.database):
+            if location.database is not None:
+                _create_database(location.database, location.artifacts)
+            client = MlflowClient(location.uri)
+            return client, _experiment(client, name, location.artifacts)
+    except OSError as error:
+        raise UserError(
+            f"tracking.uri={shown}: {error.strerror or error}; choose a folder you can write to"
+        ) from error
+    except MlflowException as error:
+        reason = hide_in_text(str(error).strip() or type(error).__name__, ())
+        raise UserError(f"tracking.uri={shown}: {reason[:400]}; check the address") from error
+
+
+@contextlib.contextmanager
+def _exclusive(database: Path | None) -> Iterator[None]:
+    if database is None:
+        yield
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _create_database(database: Path, artifacts: str | None) -> None:
+    if database.exists() and database.stat().st_size:
+        with database.open("rb") as opened:
+            # MLflow would retry for minutes to connect to a file of another kind.
+            if opened.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
+                raise UserError(f"tracking.uri={_SQLITE}{database}: is no SQLite database; name another file")
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with tempfile.TemporaryDirectory(prefix=f".{database.name}.", dir=database.parent) as folder:
+        fresh = Path(folder, "fresh.db")
+        store = SqlAlchemyStore(f"{_SQLITE}{fresh}", artifacts)  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        fresh.replace(database)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise UserError(
+            f"tracking.experiment={name}: was deleted; choose another name or run "
+            f"`mlflow experiments restore`"
+        )
+    return str(found.experiment_id)

@@ -1,0 +1,184 @@
+"""One client's optimisation: plain SGD and DP-SGD. Knows nothing of Flower."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients, poisson_sample
+from fedpriv.privacy.noise import RandomSource
+from fedpriv.privacy.plan import SamplePlan
+from fedpriv.seeding import derive, generator
+from fedpriv.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """How a client optimises.
+
+    Attributes:
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        learning_rate: step size.
+        momentum: of SGD.
+        weight_decay: L2 penalty (decoupled in AdamW).
+        batch_size: examples per step; the expected number under DP-SGD.
+        local_epochs: passes over the client's data per round; fractions allowed.
+        proximal_mu: weight of mu/2 ||w - w_t||^2 (FedProx), 0 for none.
+    """
+
+    optimizer: str = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    local_epochs: float = 1.0
+    proximal_mu: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """One client's training examples: images (N, C, H, W) uint8 and targets (N, ...)."""
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.images)
+
+
+def build_optimizer(settings: LocalSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser that ``settings`` names, freshly initialised.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    raise ValueError(f"training.optimizer={settings.optimizer}: choose sgd, adam or adamw")
+
+
+class _Proximal:
+    """Adds mu (w - w_t), the gradient of mu/2 ||w - w_t||^2, to every gradient.
+
+    Li et al. 2020, Federated Optimization in Heterogeneous Networks, arXiv 1812.06127, eq. (2).
+    """
+
+    def __init__(self, mu: float, backbone: nn.Module) -> None:
+        self._mu = mu
+        self._pairs = [(p, p.detach().clone()) for p in backbone.parameters()] if mu else []
+
+    def add(self) -> None:
+        for parameter, start in self._pairs:
+            assert parameter.grad is not None  # noqa: S101 - called after backward
+            parameter.grad.add_(parameter.detach() - start, alpha=self._mu)
+
+
+def train_plain(
+    task: Task,
+    backbone: nn.Module,
+    head: nn.Module | None,
+    data: ClientData,
+    settings: LocalSettings,
+    seed: int,
+) -> float:
+    """Run ``local_epochs`` of mini-batch optimisation in place.
+
+    Batches are a seeded permutation per pass, the last one possibly smaller.
+
+    Args:
+        task: gives preprocessing, augmentation and loss.
+        backbone: the federated part.
+        head: the client's own part, or None.
+        data: the client's examples.
+        settings: how to optimise.
+        seed: determines batches and augmentation.
+
+    Returns:
+        The mean loss over the steps taken.
+    """
+    model = backbone if head is None else nn.Sequential(backbone, head)
+    model.train()
+    optimizer = build_optimizer(settings, list(model.parameters()))
+    proximal = _Proximal(settings.proximal_mu, backbone)
+    shuffle = generator(seed, "batches")
+    augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
+    steps = max(1, math.ceil(settings.local_epochs * len(data) / settings.batch_size))
+    losses: list[Tensor] = []
+    while len(losses) < steps:
+        order = torch.from_numpy(shuffle.permutation(len(data)))
+        for chosen in order.split(settings.batch_size):
+            inputs = task.augment(task.preprocess(data.images[chosen]), augment)
+            loss = task.loss(model(inputs), data.targets[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            proximal.add()
+            optimizer.step()
+            losses.append(loss.detach())
+            if len(losses) == steps:
+                break
+    return float(torch.stack(losses).mean())
+
+
+def train_private(
+    task: Task,
+    backbone: nn.Module,
+    head: nn.Module | None,
+    data: ClientData,
+    settings: LocalSettings,
+    plan: SamplePlan,
+    source: RandomSource,
+    seed: int,
+) -> float:
+    """Run the ``plan.steps_per_round`` steps of DP-SGD that ``plan`` accounts for, in place.
+
+    Guarantee:
+        - exactly ``plan.steps_per_round`` noisy steps on Poisson samples are taken.
+
+    Edge cases:
+        - an empty sample takes its noisy step; its loss is left out of the mean.
+        - when every sample was empty the returned loss is NaN.
+
+    Args:
+        task: gives preprocessing, augmentation and loss.
+        backbone: the federated part.
+        head: the client's own part, or None; it is trained by the same noisy steps.
+        data: the client's examples; ``len(data) == plan.examples``.
+        settings: how to optimise; batch size and epochs are the plan's.
+        plan: what is executed and accounted.
+        source: randomness of sampling and noise.
+        seed: determines augmentation only.
+
+    Raises:
+        ValueError: when the data is not what the plan was made for.
+    """
+    if len(data) != plan.examples:
+        raise ValueError(f"the plan is for {plan.examples} examples, the client has {len(data)}")
+    model = backbone if head is None else nn.Sequential(backbone, head)
+    model.train()
+    proximal = _Proximal(settings.proximal_mu, backbone)
+    augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
+    losses: list[float] = []
+    with per_example_gradients(model) as wrapped:
+        optimizer = PrivateOptimizer(build_optimizer(settings, list(model.parameters())), plan, source)
+        for _ in range(plan.steps_per_round):
+            optimizer.zero_grad(set_to_none=True)
+            chosen = torch.from_numpy(poisson_sample(plan, source))
+            if len(chosen):
+                inputs = task.augment(task.preprocess(data.images[chosen]), augment)
+                loss = task.loss(wrapped(inputs), data.targets[chosen])
+                loss.backward()
+                losses.append(float(loss.detach()))
+            else:
+                optimizer.use_no_examples()
+            if optimizer.pre_step():
+                proximal.add()
+                optimizer.original_optimizer.step()
+    return float(np.mean(losses)) if losses else float("nan")

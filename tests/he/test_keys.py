@@ -1,0 +1,137 @@
+import copy
+import os
+import pickle
+import stat
+
+import numpy as np
+import pytest
+
+from fedpriv.errors import UserError
+from fedpriv.he.bfv import BFVCodec
+from fedpriv.he.keys import generate_key, load_key, save_key
+from fedpriv.he.sealio import SealBuffer
+
+
+@pytest.fixture
+def key_file(secret_key, tmp_path):
+    path = tmp_path / "federation.key"
+    save_key(secret_key, path)
+    return path
+
+
+def test_a_loaded_key_reads_what_the_saved_one_encrypted(client, server, secret_key, key_file, random):
+    loaded = load_key(key_file, server.parameters)
+    vector = np.full(10, 0.25, np.float32)
+    total = server.aggregator(10)
+    for _ in range(2):
+        total.add(client.encode(vector, random).payload)
+    decoded = BFVCodec(max_clients=8, secret_key=loaded).decoder(2).decode_sum(total.result(), 2, 10)
+    assert np.abs(decoded - 0.5).max() < 2 * client.plan.step
+    assert loaded.fingerprint == secret_key.fingerprint
+
+
+def test_the_file_is_private_and_nothing_else_is_left(key_file):
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    assert list(key_file.parent.iterdir()) == [key_file]
+
+
+def test_the_file_is_private_whatever_the_umask(secret_key, tmp_path):
+    before = os.umask(0o777)
+    try:
+        save_key(secret_key, tmp_path / "a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_an_existing_file_is_never_replaced(secret_key, tmp_path):
+    path = tmp_path / "mine"
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError, match="exists already"):
+        save_key(secret_key, path)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_appears_during_the_writing_is_not_replaced(secret_key, tmp_path, monkeypatch):
+    path = tmp_path / "mine"
+    fsync = os.fsync
+
+    def racing_fsync(descriptor):
+        path.write_bytes(b"precious")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", racing_fsync)
+    with pytest.raises(UserError, match="exists already"):
+        save_key(secret_key, path)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there_is_named(secret_key, tmp_path):
+    with pytest.raises(UserError, match="cannot write the key"):
+        save_key(secret_key, tmp_path / "nowhere" / "key")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
+def test_a_file_that_others_may_access_is_refused(key_file, server, mode):
+    key_file.chmod(mode)
+    with pytest.raises(UserError, match="chmod 600"):
+        load_key(key_file, server.parameters)
+
+
+def test_a_key_for_other_parameters_is_refused(key_file, secret_key):
+    other = BFVCodec(max_clients=100).parameters
+    with pytest.raises(UserError, match="made for other parameters"):
+        load_key(key_file, other)
+    with pytest.raises(UserError, match="made for other parameters"):
+        BFVCodec(max_clients=100, secret_key=secret_key)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 50, 100, -1])
+def test_a_shortened_file_is_refused(key_file, server, keep):
+    key_file.write_bytes(key_file.read_bytes()[:keep])
+    with pytest.raises(UserError, match="key file"):
+        load_key(key_file, server.parameters)
+
+
+@pytest.mark.parametrize("offset", [0, 8, 12, 16, 48, 64, 72, 500, -1])
+def test_a_changed_byte_anywhere_is_refused(key_file, server, offset):
+    data = bytearray(key_file.read_bytes())
+    data[offset] ^= 1
+    key_file.write_bytes(data)
+    with pytest.raises(UserError):
+        load_key(key_file, server.parameters)
+
+
+def test_a_file_that_is_too_long_is_refused_before_it_is_read(key_file, server):
+    with key_file.open("ab") as file:
+        file.truncate(10**9)
+    with pytest.raises(UserError, match="at most"):
+        load_key(key_file, server.parameters)
+
+
+def test_folders_pipes_and_missing_files_are_refused(tmp_path, server):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name in (".", "pipe", "missing"):
+        with pytest.raises(UserError):
+            load_key(tmp_path / name, server.parameters)
+
+
+def test_a_key_shows_neither_itself_nor_lets_itself_be_copied(secret_key):
+    with SealBuffer() as buffer:
+        secret = buffer.dump(secret_key._key)
+    assert repr(secret_key) == str(secret_key) == f"SecretKey(fingerprint={secret_key.fingerprint})"
+    assert secret.hex()[200:232] not in repr(secret_key)
+    for copying in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="SecretKey"):
+            copying(secret_key)
+
+
+def test_fingerprints_name_keys_and_do_not_depend_on_the_secret(server, secret_key):
+    first, second = generate_key(server.parameters), generate_key(server.parameters)
+    assert first.fingerprint != second.fingerprint
+    name = second.fingerprint
+    second._key = first._key
+    assert second.fingerprint == name
+    assert len(name) == 32

@@ -1,0 +1,244 @@
+import math
+
+import numpy as np
+import pytest
+import yaml
+from matplotlib.figure import Figure
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+import fedpriv
+from fedpriv.results import RoundResult
+from fedpriv.tracking.round_metrics import round_metrics
+
+
+def _history(client, run_id):
+    run = client.get_run(run_id)
+    return {
+        name: {(metric.step, metric.value) for metric in client.get_metric_history(run_id, name)}
+        for name in run.data.metrics
+    }
+
+
+FULL = RoundResult(
+    number=3,
+    metrics={"angular_error_deg": 9.25, "val|acc@1": 0.5},
+    train_loss=0.75,
+    epsilon=2.5,
+    delta=1e-5,
+    bytes_up=700,
+    bytes_down=800,
+    update_bytes=100,
+    seconds={"train": 4.0, "encrypt": 1.0, "aggregate": 0.5, "decrypt": 0.25, "evaluate": 2.0},
+    asked=8,
+    replied=7,
+    failures={"no_reply": 1, "non_finite": 2},
+    clipped_fraction=0.125,
+)
+
+
+def test_every_promised_metric_stands_at_its_round(start, client):
+    with start() as run:
+        run.log_round(FULL)
+    assert _history(client, run.run_id) == {
+        name: {(3, value)}
+        for name, value in {
+            "angular_error_deg": 9.25,
+            "val_acc_1": 0.5,
+            "train_loss": 0.75,
+            "epsilon": 2.5,
+            "delta": 1e-5,
+            "bytes_up": 700,
+            "bytes_down": 800,
+            "update_bytes": 100,
+            "seconds_train": 4.0,
+            "seconds_encrypt": 1.0,
+            "seconds_aggregate": 0.5,
+            "seconds_decrypt": 0.25,
+            "seconds_evaluate": 2.0,
+            "clients_asked": 8,
+            "clients_replied": 7,
+            "clients_failed": 3,
+            "clients_failed_no_reply": 1,
+            "clients_failed_non_finite": 2,
+            "clipped_fraction": 0.125,
+        }.items()
+    }
+
+
+def test_rounds_follow_each_other(start, client):
+    with start() as run:
+        for number in range(4):
+            run.log_round(RoundResult(number, {"m": number * 10.0}))
+        run.finish(summary={"best_m": 30.0})
+    history = _history(client, run.run_id)
+    assert history["m"] == {(0, 0.0), (1, 10.0), (2, 20.0), (3, 30.0)}
+    assert history["best_m"] == {(3, 30.0)}
+
+
+def test_what_was_not_measured_is_left_out():
+    written = round_metrics(
+        RoundResult(0, {"a": math.nan, "b": math.inf, "c": 1.0}, train_loss=math.nan, epsilon=None)
+    )
+    assert set(written) == {
+        "c",
+        "bytes_up",
+        "bytes_down",
+        "clients_asked",
+        "clients_replied",
+        "clients_failed",
+        "clipped_fraction",
+    }
+
+
+def test_update_bytes_needs_a_reply():
+    assert "update_bytes" not in round_metrics(RoundResult(1, {}, asked=3))
+    assert round_metrics(RoundResult(1, {}, update_bytes=9, asked=3, replied=1))["update_bytes"] == 9
+
+
+def test_baseline_is_prefixed_at_step_0(start, client):
+    with start() as run:
+        run.log_baseline({"angular_error_deg": 15.0, "other": math.nan})
+    assert _history(client, run.run_id) == {"baseline_angular_error_deg": {(0, 15.0)}}
+
+
+def test_limits_of_mlflow_hold_for_a_hostile_config(start, client, artifact_text):
+    config = {f"group{i}": {"val|acc@1": i} for i in range(250)} | {"long": "x" * 10_000, "n" * 400: 1}
+    with start(config) as run:
+        pass
+    params = client.get_run(run.run_id).data.params
+    assert len(params) == 252
+    assert params["group249.val_acc_1"] == "249"
+    assert len(params["long"]) == 6000
+    assert yaml.safe_load(artifact_text(run.run_id, "config.yaml")) == config
+
+
+def test_tags_say_what_ran(start, client, tmp_path):
+    parent = start()
+    parent.finish()
+    with start(
+        {"lr": 0.1},
+        overrides=["task=gaze", "note=two words"],
+        tags={"sweep.job_num": "4"},
+        parent_run_id=parent.run_id,
+        log_dir=tmp_path,
+    ) as run:
+        pass
+    data = client.get_run(run.run_id).data
+    assert data.tags["seed"] == "7"
+    assert data.tags["fedpriv_version"] == fedpriv.__version__
+    assert {"flwr_version", "torch_version", "opacus_version", "tenseal_version", "mlflow_version"} <= set(
+        data.tags
+    )
+    assert data.tags["git_commit"]
+    assert len(data.tags["config_hash"]) == 16
+    assert data.tags["overrides"] == "task=gaze 'note=two words'"
+    assert data.tags["sweep.job_num"] == "4"
+    assert data.tags["mlflow.parentRunId"] == parent.run_id
+    assert data.tags["log_dir"] == str(tmp_path)
+    assert client.get_run(run.run_id).info.run_name == "a run"
+
+
+def test_no_secret_reaches_anything_logged(start, client, artifact_text):
+    config = {"site": {"api_key": "swordfish", "uri": "http://ann:mackerel@h"}, "secure": {"key_holders": 3}}
+    with (
+        pytest.raises(RuntimeError),
+        start(config, overrides=["site.api_key=swordfish"], tags={"note": "mine: swordfish"}) as run,
+    ):
+        raise RuntimeError("login with swordfish at http://ann:mackerel@h failed")
+    data = client.get_run(run.run_id).data
+    everything = repr(data.params) + repr(data.tags) + artifact_text(run.run_id, "config.yaml")
+    assert "swordfish" not in everything
+    assert "mackerel" not in everything
+    assert data.params["site.api_key"] == "<hidden>"
+    assert yaml.safe_load(artifact_text(run.run_id, "config.yaml"))["site"]["api_key"] == "<hidden>"
+    assert data.params["secure.key_holders"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "tag"),
+    [
+        (ValueError("first line\nsecond line"), "FAILED", "ValueError: first line"),
+        (KeyboardInterrupt(), "KILLED", "KeyboardInterrupt: "),
+        (SystemExit(2), "KILLED", "SystemExit: 2"),
+    ],
+)
+def test_an_exception_ends_the_run_and_passes_on(start, client, error, status, tag):
+    with pytest.raises(type(error)), start() as run:
+        raise error
+    ended = client.get_run(run.run_id)
+    assert ended.info.status == status
+    assert ended.info.end_time is not None
+    assert ended.data.tags["failure"] == tag
+
+
+def test_a_long_failure_cannot_leave_half_a_secret(start, client):
+    secret = "s" * 100
+    with pytest.raises(ValueError, match="x"), start({"token": secret}) as run:
+        raise ValueError("x" * 4950 + secret)
+    assert "sss" not in client.get_run(run.run_id).data.tags["failure"]
+
+
+def test_finish_counts_once(start, client):
+    with start() as run:
+        run.finish("KILLED")
+        run.finish("FINISHED")
+    assert client.get_run(run.run_id).info.status == "KILLED"
+
+
+def test_a_store_that_fails_for_a_moment_loses_no_round(start, client, monkeypatch, caplog):
+    run = start()
+    real = type(run._client).log_batch
+    broken = [True]
+
+    def sometimes(self, *arguments, **named):
+        if broken[0]:
+            raise MlflowException("database is locked")
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(type(run._client), "log_batch", sometimes)
+    run.log_round(RoundResult(1, {"m": 1.0}))
+    broken[0] = False
+    run.log_round(RoundResult(2, {"m": 2.0}))
+    run.finish()
+    assert _history(client, run.run_id)["m"] == {(1, 1.0), (2, 2.0)}
+    assert "database is locked" in caplog.text
+
+
+def test_finish_raises_when_rounds_cannot_be_written(start, client, monkeypatch):
+    run = start()
+
+    def broken(self, *arguments, **named):
+        raise MlflowException("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(run._client), "log_batch", broken)
+        run.log_round(RoundResult(1, {"m": 1.0}))
+        with pytest.raises(MlflowException, match="disk full"):
+            run.finish()
+    assert client.get_run(run.run_id).info.end_time is not None
+
+
+def test_a_round_is_one_call(start, monkeypatch):
+    run = start()
+    calls = []
+    monkeypatch.setattr(type(run._client), "log_batch", lambda self, *a, **k: calls.append(k))
+    run.log_round(FULL)
+    assert len(calls) == 1
+    monkeypatch.undo()
+    run.finish()
+
+
+def test_pictures_come_back_as_they_were(start, client, tmp_path):
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    figure = Figure(figsize=(2, 1))
+    figure.add_subplot().plot([1, 2])
+    with start() as run:
+        run.log_picture(Image.fromarray(pixels), "eyes/left")
+        run.log_picture(figure, "curve.png")
+    paths = {item.path for item in client.list_artifacts(run.run_id, "pictures")}
+    assert paths == {"pictures/eyes_left.png", "pictures/curve.png"}
+    with Image.open(client.download_artifacts(run.run_id, "pictures/eyes_left.png", str(tmp_path))) as image:
+        assert np.array_equal(np.asarray(image), pixels)
+    with Image.open(client.download_artifacts(run.run_id, "pictures/curve.png", str(tmp_path))) as image:
+        assert image.size == (300, 150)
