@@ -29,7 +29,7 @@ def load(*, people: int = 40, images_per_person: int = 200, seed: int = 0) -> Im
         seed: of everything random.
 
     Returns:
-        ``images`` (people * images_per_person, 1, 36, 60) uint8, person after person, read-only;
+        ``images`` (people * images_per_person, 1, 36, 60) uint8, person after person, a read-only map;
         ``targets`` (N, 2) float32: pitch and yaw of the visual axis in radians.
 
     Raises:
@@ -56,7 +56,7 @@ def load(*, people: int = 40, images_per_person: int = 200, seed: int = 0) -> Im
     return ImageDataset(
         name="synthetic_eyes",
         images=arrays["images"],
-        targets=arrays["gaze"],
+        targets=np.array(arrays["gaze"]),
         subjects=np.repeat(np.arange(people, dtype=np.int64), images_per_person),
         subject_names=tuple(f"eye{person:04d}" for person in range(people)),
     )

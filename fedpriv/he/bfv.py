@@ -1,8 +1,9 @@
 """Encrypted updates with BFV: exact sums, smaller on the wire than the plain float32 update.
 
 The update is quantised and packed across all layers (:mod:`fedpriv.he.packing`), each plaintext of
-N slots becomes one symmetric ciphertext (Brakerski, CRYPTO 2012; Fan and Vercauteren, eprint
-2012/144) whose uniform half travels as a seed.
+N coefficients, its slots, becomes one symmetric ciphertext (Brakerski, CRYPTO 2012; Fan and
+Vercauteren, eprint 2012/144) whose uniform half travels as a seed. Sums need no batching encoder:
+adding polynomials adds their coefficients.
 
 Randomness: SEAL draws a fresh 64-byte seed from /dev/urandom for every ciphertext and expands it
 with Blake2xb. Nothing here can seed it: equal updates give unrelated ciphertexts.
@@ -127,7 +128,7 @@ class BFVCodec(UpdateCodec):
 
 
 class BFVAggregator(Aggregator):
-    """Adds ciphertexts in place; memory is one sum and one ciphertext, whatever the number of clients."""
+    """Adds ciphertexts in place; memory is the sum and one update, whatever the number of clients."""
 
     def __init__(self, parameters: BFVParameters, ciphertexts: int, length: int) -> None:
         """Expect ``ciphertexts`` per payload, for updates of ``length`` coordinates."""
@@ -141,13 +142,12 @@ class BFVAggregator(Aggregator):
         """Add one client's ciphertexts, once the size and all coefficients are checked."""
         items = split_payload(payload, self._ciphertexts, self._wire.fresh_bytes)
         try:
-            for item in items:
-                self._wire.check(item)
+            update = [self._wire.unpack(item) for item in items]
         except SealDataError as error:
             raise PayloadError("malformed", str(error)) from error
         with SealBuffer() as buffer:
-            for index, item in enumerate(items):
-                ciphertext = self._wire.read(buffer, item)
+            for index, unpacked in enumerate(update):
+                ciphertext = self._wire.load(buffer, unpacked)
                 if self.count:
                     self._evaluator.add_inplace(self._sum[index], ciphertext)
                 else:
@@ -188,7 +188,7 @@ class BFVSumDecoder(SumDecoder):
             items = split_payload(payload, self._plan.plaintexts(length), wire.sum_bytes)
             with SealBuffer() as buffer:
                 for index, item in enumerate(items):
-                    decryptor.decrypt(wire.read(buffer, item), plaintext)
+                    decryptor.decrypt(wire.load(buffer, wire.unpack(item)), plaintext)
                     slots = dump_plaintext(buffer, plaintext, self._plan.slots)
                     part = total[index * block : (index + 1) * block]
                     part[:] = unpack_sum(slots, self._plan, count, len(part))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
+from fedpriv.he.primes import batching_prime
 from fedpriv.types import FloatVector
 
 MAX_BITS = 24
@@ -38,7 +39,7 @@ class PackingPlan:
         max_clients: most updates that one sum may hold.
         values_per_slot: coordinates that share one slot.
         value_range: coordinates outside [-value_range, value_range] saturate.
-        slots: slots of one plaintext, the ring degree N.
+        slots: slots of one plaintext: its coefficients, the ring degree N.
         plain_modulus: t, a prime = 1 mod 2N with values_per_slot * digit_bits <= log2(t) - 1.
     """
 
@@ -211,15 +212,6 @@ def unpack_sum(slots: NDArray[np.uint64], plan: PackingPlan, count: int, length:
     return np.multiply(used, plan.step, dtype=np.float64)
 
 
-def batching_prime(at_least: int, slots: int) -> int:
-    """Return the smallest prime p >= at_least with p = 1 mod 2 * slots."""
-    modulus = 2 * slots
-    candidate = at_least + (1 - at_least) % modulus
-    while not _is_prime(candidate):
-        candidate += modulus
-    return candidate
-
-
 def _digit_bits(bits: int, max_clients: int) -> int:
     """Bits that a sum of ``max_clients`` levels needs."""
     return bits + (max_clients - 1).bit_length()
@@ -235,24 +227,3 @@ def _check_range(name: str, value: int, lowest: int, highest: int) -> None:
     """Refuse an integer outside [lowest, highest]."""
     if not lowest <= value <= highest:
         raise UserError(f"{name}={value}: choose {lowest} to {highest}")
-
-
-def _is_prime(number: int) -> bool:
-    """Miller-Rabin with the twelve bases that decide every number below 3.3e24 (Sorenson, Webster 2015)."""
-    bases = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
-    if number < 2 or any(number % base == 0 for base in bases):
-        return number in bases
-    odd, twos = number - 1, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
-    for base in bases:
-        power = pow(base, odd, number)
-        if power in (1, number - 1):
-            continue
-        for _ in range(twos - 1):
-            power = power * power % number
-            if power == number - 1:
-                break
-        else:
-            return False
-    return True

@@ -20,7 +20,7 @@ class BFVParameters:
 
     Attributes:
         plain_modulus: t, a prime = 1 mod 2 * poly_degree.
-        poly_degree: N, also the number of slots.
+        poly_degree: N, also the number of slots (coefficients) of a plaintext.
         coeff_bits: bits of each prime of the modulus; the last one is for key switching.
     """
 

@@ -16,6 +16,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from tenseal import sealapi
 
 from fedpriv.errors import UserError
@@ -42,6 +43,7 @@ class SealBuffer:
             raise UserError(f"secure.scheme: needs Linux for memory files, this is {sys.platform}; use plain")
         self._descriptor = os.memfd_create("fedpriv-he", os.MFD_CLOEXEC)
         self._path = f"/proc/self/fd/{self._descriptor}"
+        self._decompressor: int | None = None
 
     def dump(self, seal_object: Any, max_bytes: int) -> bytes:
         """Return the body that ``seal_object.save`` writes, uncompressed and without SEAL's header.
@@ -57,7 +59,7 @@ class SealBuffer:
             return stored[_HEADER.size :]
         if compression != _ZSTANDARD:
             raise SealDataError(f"SEAL object: compression {compression}, 0 or {_ZSTANDARD} known")
-        return _decompress(stored[_HEADER.size :], max_bytes)
+        return self._decompress(stored[_HEADER.size :], max_bytes)
 
     def load(self, seal_object: Any, context: Any, parts: list[bytes | memoryview], max_bytes: int) -> None:
         """Let ``seal_object`` load the body that ``parts`` make up, under ``context``.
@@ -80,6 +82,18 @@ class SealBuffer:
         except (RuntimeError, ValueError, IndexError, MemoryError) as error:
             raise SealDataError(f"SEAL object: {error}") from error
 
+    def _decompress(self, data: bytes, max_bytes: int) -> bytes:
+        """Decompress what SEAL just compressed, into at most ``max_bytes``."""
+        library = _zstandard()
+        if self._decompressor is None:
+            # Kept between calls: making one costs more than decompressing a ciphertext.
+            self._decompressor = library.ZSTD_createDCtx()
+        target = np.empty(max_bytes, np.uint8)
+        size = library.ZSTD_decompressDCtx(self._decompressor, target.ctypes.data, max_bytes, data, len(data))
+        if library.ZSTD_isError(size):
+            raise SealDataError(f"SEAL object: does not decompress into {max_bytes} bytes")
+        return target[:size].tobytes()
+
     def __enter__(self) -> "SealBuffer":
         """Return itself."""
         return self
@@ -89,6 +103,9 @@ class SealBuffer:
     ) -> None:
         """Close the memory file, which frees what it held."""
         os.close(self._descriptor)
+        if self._decompressor is not None:
+            _zstandard().ZSTD_freeDCtx(self._decompressor)
+            self._decompressor = None
 
 
 def seal_header(body_bytes: int) -> bytes:
@@ -113,28 +130,20 @@ def _zstandard() -> ctypes.CDLL:
     """Return TenSEAL's library with the types of its Zstandard functions set."""
     library = ctypes.CDLL(sealapi._sealapi_cpp.__file__)
     try:
-        library.ZSTD_decompress.restype = library.ZSTD_isError.argtypes = None
-        library.ZSTD_decompress.restype = ctypes.c_size_t
-        library.ZSTD_decompress.argtypes = [
+        library.ZSTD_createDCtx.restype = ctypes.c_void_p
+        library.ZSTD_createDCtx.argtypes = []
+        library.ZSTD_freeDCtx.argtypes = [ctypes.c_void_p]
+        library.ZSTD_isError.argtypes = [ctypes.c_size_t]
+        library.ZSTD_decompressDCtx.restype = ctypes.c_size_t
+        library.ZSTD_decompressDCtx.argtypes = [
+            ctypes.c_void_p,
             ctypes.c_void_p,
             ctypes.c_size_t,
             ctypes.c_char_p,
             ctypes.c_size_t,
         ]
-        library.ZSTD_isError.restype = ctypes.c_uint
-        library.ZSTD_isError.argtypes = [ctypes.c_size_t]
     except AttributeError as error:
         raise UserError(
             "tenseal: this build hides Zstandard; install the wheel of tenseal 0.3 from PyPI"
         ) from error
     return library
-
-
-def _decompress(data: bytes, max_bytes: int) -> bytes:
-    """Decompress what SEAL just compressed, into at most ``max_bytes``."""
-    library = _zstandard()
-    target = ctypes.create_string_buffer(max_bytes)
-    size = library.ZSTD_decompress(target, max_bytes, data, len(data))
-    if library.ZSTD_isError(size):
-        raise SealDataError(f"SEAL object: does not decompress into {max_bytes} bytes")
-    return bytes(memoryview(target)[:size])

@@ -7,6 +7,7 @@ length or a type that somebody else chose.
 """
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,19 @@ _PLAINTEXT = struct.Struct("<32sQd")
 _LENGTH = struct.Struct("<Q")
 _SEED_BYTES = 64
 _BLAKE2XB = b"\x01"
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A ciphertext whose coefficients were checked.
+
+    Attributes:
+        words: (polynomials * primes * N,) uint64.
+        seed: 64 bytes that the second polynomial grows from, or none in a sum.
+    """
+
+    words: NDArray[np.uint64]
+    seed: bytes
 
 
 class CiphertextWire:
@@ -60,36 +74,31 @@ class CiphertextWire:
             raise SealDataError("ciphertext: seeded, a sum was expected")
         return pack_words(words, self._width)
 
-    def check(self, data: memoryview) -> None:
-        """Check the coefficients of a fresh ciphertext or a sum, whose size is right.
+    def unpack(self, data: memoryview) -> Unpacked:
+        """Read the coefficients of a fresh ciphertext or a sum, without SEAL.
 
         Raises:
-            SealDataError: when one is not below its prime.
-        """
-        count = self._words if len(data) == self.fresh_bytes else 2 * self._words
-        words = unpack_words(data[: packed_bytes(count, self._width)], count, self._width)
-        if (words.reshape(-1, len(self._moduli), self._degree) >= self._moduli[:, np.newaxis]).any():
-            raise SealDataError("ciphertext: a coefficient is not below its modulus")
-
-    def read(self, buffer: SealBuffer, data: memoryview) -> Any:
-        """Return the ``Ciphertext`` of ``fresh_bytes`` or ``sum_bytes`` bytes.
-
-        Raises:
-            SealDataError: when the size is neither, or SEAL refuses the coefficients.
+            SealDataError: when the size is neither, or a coefficient is not below its prime.
         """
         if len(data) == self.fresh_bytes:
-            seed = bytes(data[-_SEED_BYTES:])
-            count, tail = self._words, self._seed_head + seed
-            packed = data[:-_SEED_BYTES]
+            count, seed = self._words, bytes(data[-_SEED_BYTES:])
         elif len(data) == self.sum_bytes:
-            count, tail, packed = 2 * self._words, b"", data
+            count, seed = 2 * self._words, b""
         else:
             raise SealDataError(
                 f"ciphertext: {len(data)} bytes, {self.fresh_bytes} or {self.sum_bytes} expected"
             )
-        words = unpack_words(packed, count, self._width)
+        words = unpack_words(data[: len(data) - len(seed)], count, self._width)
+        if (words.reshape(-1, len(self._moduli), self._degree) >= self._moduli[:, np.newaxis]).any():
+            raise SealDataError("ciphertext: a coefficient is not below its modulus")
+        return Unpacked(words, seed)
+
+    def load(self, buffer: SealBuffer, unpacked: Unpacked) -> Any:
+        """Return the ``sealapi.Ciphertext`` of checked coefficients."""
+        tail = self._seed_head + unpacked.seed if unpacked.seed else b""
+        head = self._head(len(unpacked.words))
         ciphertext = sealapi.Ciphertext()
-        buffer.load(ciphertext, self._context, [self._head(count), words.data, tail], self._cap)
+        buffer.load(ciphertext, self._context, [head, unpacked.words.view(np.uint8).data, tail], self._cap)
         return ciphertext
 
     def _head(self, words: int) -> bytes:
@@ -113,7 +122,7 @@ def load_plaintext(buffer: SealBuffer, context: Any, coefficients: NDArray[np.ui
         _PLAINTEXT.pack(bytes(32), count, 1.0) + seal_header(_LENGTH.size + 8 * count) + _LENGTH.pack(count)
     )
     plaintext = sealapi.Plaintext()
-    parts: list[bytes | memoryview] = [head, np.ascontiguousarray(coefficients, "<u8").data]
+    parts: list[bytes | memoryview] = [head, np.ascontiguousarray(coefficients, "<u8").view(np.uint8).data]
     buffer.load(plaintext, context, parts, len(head) + 8 * count)
     return plaintext
 

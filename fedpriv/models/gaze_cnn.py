@@ -21,14 +21,15 @@ class GazeCNN(nn.Module):
     """
 
     def __init__(
-        self, in_shape: tuple[int, int, int], outputs: int = 2, width: int = 16, groups: int = 8
+        self, in_shape: tuple[int, int, int], outputs: int = 2, width: int = 8, groups: int = 8
     ) -> None:
         """Build the network with PyTorch's initial weights, the last layer's scaled by 0.1.
 
         Args:
             in_shape: channels, height and width of an image.
             outputs: numbers per image.
-            width: channels of the first convolution.
+            width: channels of the first convolution: 8 gives 24,418 parameters for eyes of 36x60,
+                16 gives 96,706 and a little accuracy.
             groups: of the group normalisation; must divide ``width``.
 
         Raises:

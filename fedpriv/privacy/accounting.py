@@ -1,7 +1,8 @@
 """Cumulative privacy loss of the Poisson-subsampled Gaussian mechanism.
 
 The history of one client is a tuple of ``(noise multiplier, sample rate, steps)``; it is what
-is kept across rounds, and epsilon is always computed from the whole of it.
+is kept across rounds, and epsilon is always computed from the whole of it. Opacus, seconds to
+import, is imported where it is used: runs without differential privacy never need it.
 """
 
 import json
@@ -10,9 +11,6 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
-
-from opacus.accountants import PRVAccountant, RDPAccountant
-from opacus.accountants.utils import get_noise_multiplier
 
 Step: TypeAlias = tuple[float, float, int]
 History: TypeAlias = tuple[Step, ...]
@@ -55,6 +53,8 @@ def spent(history: History, delta: float) -> Spent:
         return Spent(0.0, delta, "prv")
     if any(noise <= 0.0 for noise, _, _ in steps):
         return Spent(math.inf, delta, "none")
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -77,6 +77,8 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
     Raises:
         ValueError: when no noise multiplier up to 10^6 meets the target.
     """
+    from opacus.accountants.utils import get_noise_multiplier
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for accountant in ("prv", "rdp"):

@@ -19,13 +19,14 @@ from fedpriv.metrics.verification import (
     verification_pairs,
 )
 from fedpriv.models.face_cnn import CosineHead
-from fedpriv.seeding import generator
+from fedpriv.seeding import derive, generator
 from fedpriv.tasks.base import MetricSpec, Task
 from fedpriv.types import Metrics
 
 _BATCH = 256
 _SHIFT, _ZOOM, _ROTATION_RAD, _LIGHT = 0.06, 0.1, 0.17, 0.2
-_TILE_HEIGHT, _MARGIN, _CAPTION = 112, 8, 20
+_FACE_HEIGHT, _GAP, _CAPTION = 112, 6, 20
+_BACKGROUND = (24, 26, 30)
 _RIGHT, _WRONG = (60, 220, 90), (255, 70, 60)
 
 
@@ -37,11 +38,10 @@ class FaceTask(Task):
     1801.09414, equation 4). Neither the head nor the number of people leaves the client.
 
     Args:
-        embedding: numbers per face, unless the model's width says otherwise.
         scale: s of CosFace.
         margin: m of CosFace.
-        trainable_head: learn the class vectors; otherwise they stay as :meth:`build_head` draws them.
-        strangers: classes of nobody, see :meth:`build_head`.
+        codewords: size of the public codebook, see :meth:`build_head`.
+        trainable_head: learn the class vectors; otherwise they stay the codewords they start from.
         max_pairs: upper bound on the pairs of the verification protocol.
         pair_seed: draws the pairs; the same for every round, model and baseline.
 
@@ -54,31 +54,25 @@ class FaceTask(Task):
 
     def __init__(
         self,
-        embedding: int = 128,
         scale: float = 16.0,
         margin: float = 0.2,
+        codewords: int = 512,
         trainable_head: bool = False,
-        strangers: int = 0,
         max_pairs: int = 6000,
         pair_seed: int = 0,
     ) -> None:
         """Check and keep the settings."""
         for field, value, valid, mend in (
-            ("embedding", embedding, embedding >= 1, "at least 1"),
             ("scale", scale, 0 < scale < float("inf"), "positive"),
             ("margin", margin, 0 <= margin < 2, "from 0 to below 2, a difference of cosines"),
-            ("strangers", strangers, strangers >= 0, "at least 0"),
+            ("codewords", codewords, codewords >= 2, "at least 2"),
             ("max_pairs", max_pairs, max_pairs >= 20, "at least 20, one pair of each kind per fold"),
         ):
             if not valid:
                 raise UserError(f"task.{field}={value}: must be {mend}")
-        self.embedding, self.scale, self.margin = embedding, scale, margin
-        self.trainable_head, self.strangers = trainable_head, strangers
+        self.scale, self.margin = scale, margin
+        self.codewords, self.trainable_head = codewords, trainable_head
         self.max_pairs, self.pair_seed = max_pairs, pair_seed
-
-    def outputs(self, model_width: int | None) -> int:
-        """Return the embedding dimension: the model's choice, else this task's."""
-        return self.embedding if model_width is None else model_width
 
     def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
         """Mirror, shift, zoom, rotate, brighten and stretch the contrast of each image by itself.
@@ -113,15 +107,56 @@ class FaceTask(Task):
         return torch.from_numpy(np.unique(dataset.subjects, return_inverse=True)[1].astype(np.int64))
 
     def build_head(self, dataset: ImageDataset, features: int) -> CosineHead:
-        raise NotImplementedError
+        """Return a cosine classifier over a public codebook, the client's people first.
+
+        The codebook holds ``codewords`` random unit vectors, the same for every client and run. A
+        person's codeword is SHA-256(name) modulo its size; within a client the next free one. Rows
+        0 .. k-1 belong to the client's people in the order of :meth:`client_targets`, the others are
+        codewords of nobody here. So clients that never speak of their people still push them apart,
+        where heads of their own classes alone let embeddings of different clients collapse (Yu et
+        al., Federated Learning with Only Positive Labels, ICML 2020, arXiv 2004.10342). Fixed class
+        vectors: Hoffer et al. 2018, arXiv 1801.04540.
+
+        Guarantee:
+            - class vectors depend on names only, never on images: with ``trainable_head`` off the
+              head spends no privacy budget and needs no memory between rounds.
+
+        Edge cases:
+            - a client with one person still has codewords of others to be told from.
+            - two people of different clients may share a codeword; about people^2 / (2 codewords)
+              pairs do.
+
+        Args:
+            dataset: the client's images.
+            features: width of the backbone's output.
+
+        Raises:
+            UserError: when the client has more people than there are codewords.
+        """
+        people = np.unique(dataset.subjects)
+        if len(people) > self.codewords:
+            raise UserError(
+                f"task.codewords={self.codewords}: a client has {len(people)} people; use at least as many"
+            )
+        taken: dict[int, None] = {}
+        for person in people:
+            code = derive(0, "codeword", dataset.subject_names[person]) % self.codewords
+            while code in taken:
+                code = (code + 1) % self.codewords
+            taken[code] = None
+        own = np.fromiter(taken, dtype=np.int64, count=len(taken))
+        order = np.concatenate([own, np.setdiff1d(np.arange(self.codewords), own)])
+        codebook = generator(0, "codebook").standard_normal((self.codewords, features))
+        codebook /= np.linalg.norm(codebook, axis=1, keepdims=True)
+        return CosineHead(torch.from_numpy(codebook[order].astype(np.float32)), self.trainable_head)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean CosFace loss.
 
             -log( exp(s (cos_y - m)) / (exp(s (cos_y - m)) + sum_{k != y} exp(s cos_k)) )
 
-        With a single class (one person and no strangers) it is exactly 0 and so is its gradient: such
-        a client contributes nothing. An empty batch has loss 0.
+        With a single class (K = 1) it is exactly 0 and so is its gradient; the heads of
+        :meth:`build_head` have at least 2. An empty batch has loss 0.
 
         Args:
             outputs: (B, K) cosines.
@@ -207,23 +242,24 @@ class FaceTask(Task):
         scores = cosine_scores(self.embed(backbone, dataset), pairs)
         threshold = best_threshold(scores, pairs.same)
         random = generator(seed, "draw")
-        kinds = [random.permutation(np.flatnonzero(pairs.same == kind))[: -(-count // 2)] for kind in (True, False)]
-        chosen = np.concatenate(kinds)
-        tiles = [
-            _tile(dataset, pairs, int(pair), float(scores[pair]), threshold)
-            for pair in chosen
+        kinds = [
+            random.permutation(np.flatnonzero(pairs.same == kind))[: -(-count // 2)] for kind in (True, False)
         ]
-        columns = min(4, len(kinds[0]))
-        rows = -(-len(kinds[0]) // columns)
-        return tiles[0]
+        shown = [int(pair) for both in zip(*kinds, strict=True) for pair in both]
+        tiles = [_tile(dataset, pairs, pair, float(scores[pair]), threshold) for pair in shown]
+        columns = 2 * max(1, round((len(tiles) / 3.2) ** 0.5))
+        width, height = tiles[0].size
+        rows = -(-len(tiles) // columns)
+        sheet = Image.new("RGB", (columns * width, _CAPTION + rows * height), _BACKGROUND)
+        text = f"accepted from {threshold:.2f}   green: right   red: wrong"
+        ImageDraw.Draw(sheet).text((_GAP, 3), text, fill="white", font=ImageFont.load_default(size=13))
+        for index, tile in enumerate(tiles):
+            sheet.paste(tile, (index % columns * width, _CAPTION + index // columns * height))
+        return sheet
 
 
 def _measure(scores: NDArray[np.floating], pairs: VerificationPairs) -> Metrics:
     """Return every verification metric of these scores."""
-    if not np.isfinite(scores).all():
-        return {
-            "verification_accuracy": 0.5,
-        }
     accuracy, deviation = ten_fold_accuracy(scores, pairs.same)
     return {
         "verification_accuracy": accuracy,
@@ -231,3 +267,30 @@ def _measure(scores: NDArray[np.floating], pairs: VerificationPairs) -> Metrics:
         "equal_error_rate": equal_error_rate(scores, pairs.same),
         "tar_at_far_1e-2": tar_at_far(scores, pairs.same, 0.01),
     }
+
+
+def _tile(
+    dataset: ImageDataset, pairs: VerificationPairs, pair: int, score: float, threshold: float
+) -> Image.Image:
+    """Return both faces of a pair side by side in a coloured frame, the score below."""
+    _, height, width = dataset.image_shape
+    size = (max(1, round(_FACE_HEIGHT * width / height)), _FACE_HEIGHT)
+    same = bool(pairs.same[pair])
+    colour = _RIGHT if (score >= threshold) == same else _WRONG
+    tile = Image.new("RGB", (2 * size[0] + 4 * _GAP, size[1] + 3 * _GAP + _CAPTION), _BACKGROUND)
+    pen = ImageDraw.Draw(tile)
+    pen.rectangle((2, 2, tile.width - 3, tile.height - 3), outline=colour, width=2)
+    for place, index in enumerate((pairs.left[pair], pairs.right[pair])):
+        pixels = np.ascontiguousarray(dataset.images[index].transpose(1, 2, 0))
+        face = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+        tile.paste(
+            face.resize(size, Image.Resampling.BICUBIC), ((1 + place) * _GAP + place * size[0] + 3, _GAP)
+        )
+    kind = "same" if same else "different"
+    pen.text(
+        (_GAP + 3, size[1] + 2 * _GAP),
+        f"{score:.2f}  {kind}",
+        fill=colour,
+        font=ImageFont.load_default(size=13),
+    )
+    return tile

@@ -18,6 +18,7 @@ GAZE_UNIT = 0.2
 _KNEE = 0.5
 _BATCH = 512
 _ZOOM = 4
+_SMOOTH = 2
 _CAPTION = 18
 _TRUE, _PREDICTED = (60, 220, 90), (255, 70, 60)
 
@@ -101,11 +102,12 @@ class GazeTask(Task):
             left = 4 + (index % across) * (tile[0] + 4)
             top = 4 + _CAPTION + (index // across) * (tile[1] + 4)
             grey = Image.fromarray(np.ascontiguousarray(shown.images[index, 0]))
-            eye = grey.resize((tile[0], height * _ZOOM), Image.Resampling.BICUBIC).convert("RGB")
+            large = (tile[0] * _SMOOTH, height * _ZOOM * _SMOOTH)
+            eye = grey.resize(large, Image.Resampling.BICUBIC).convert("RGB")
             arrows = ImageDraw.Draw(eye)
             _arrow(arrows, eye.size, shown.targets[index], _TRUE)
             _arrow(arrows, eye.size, predicted[index], _PREDICTED)
-            sheet.paste(eye, (left, top))
+            sheet.paste(eye.reduce(_SMOOTH), (left, top))
             name = shown.subject_names[int(shown.subjects[index])]
             pen.text(
                 (left + 2, top + height * _ZOOM + 1),
@@ -136,10 +138,10 @@ def _arrow(
     direction = vector_from_pitch_yaw(pitch_yaw)[:2]
     start = np.array([size[0] / 2, size[1] / 2])
     tip = start + direction * 0.9 * size[1]
-    pen.line([tuple(start), tuple(tip)], fill=colour, width=2)
+    pen.line([tuple(start), tuple(tip)], fill=colour, width=3)
     length = float(np.hypot(*direction))
     if length > 0.02:
         along = direction / length
         side = np.array([-along[1], along[0]])
-        pen.polygon([tuple(tip + along * 7), tuple(tip + side * 5), tuple(tip - side * 5)], fill=colour)
-    pen.ellipse([start[0] - 2, start[1] - 2, start[0] + 2, start[1] + 2], fill=colour)
+        pen.polygon([tuple(tip + along * 16), tuple(tip + side * 9), tuple(tip - side * 9)], fill=colour)
+    pen.ellipse([start[0] - 4, start[1] - 4, start[0] + 4, start[1] + 4], fill=colour)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -23,7 +23,7 @@ from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash
 from fedpriv.tracking.provenance import git_commit, library_versions
 from fedpriv.tracking.round_metrics import finite, round_metrics
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
-from fedpriv.tracking.store import locate, open_experiment
+from fedpriv.tracking.store import locate, open_experiment, open_run
 from fedpriv.types import AnyArray, Metrics
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -129,6 +129,25 @@ class RunLogger:
             client.set_terminated(logger.run_id, "FAILED")
             raise
         return logger
+
+    @classmethod
+    def resume(cls, uri: str | None, run_id: str, config: Mapping[str, Any]) -> "RunLogger":
+        """Continue a run that was interrupted; rounds written again stand at the same step.
+
+        Args:
+            uri: as for :meth:`start`.
+            run_id: the run.
+            config: nested and resolved; only to know its secrets.
+
+        Raises:
+            UserError: when the store or the run does not exist.
+        """
+        _, secrets = hide_secrets(config)
+        location = locate(uri)
+        client, run = open_run(location, run_id)
+        client.update_run(run_id, status="RUNNING")
+        experiment = client.get_experiment(run.info.experiment_id).name
+        return cls(client, run_id, location.uri, experiment, secrets)
 
     def log_round(self, result: RoundResult) -> None:
         """Write one round at step ``result.number``; see :func:`round_metrics` for the names."""

@@ -37,7 +37,8 @@ def log_model(
     Guarantee:
         Of ``example`` only shape and dtype are used: the stored input example is all zeros, for
         a person's image must not travel with a model.
-        The stored model holds no pickled Python objects.
+        The stored model loads with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``: no object in it
+        needs more than torch's restricted reader of tensors.
 
     Edge cases:
         ``model`` itself is left as it was: device, mode and gradients.

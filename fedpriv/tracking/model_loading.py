@@ -2,20 +2,16 @@
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from torch import Tensor, nn
 
 from fedpriv.errors import UserError
 from fedpriv.tracking.model_artifact import MODEL_NAME
 from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
-from fedpriv.tracking.secrets import hide_in_text
-from fedpriv.tracking.store import locate
+from fedpriv.tracking.store import locate, open_run
 
 
 class LoadedModel(nn.Module):
@@ -72,28 +68,17 @@ def load_model(uri: str | None, run_id: str) -> LoggedModelCopy:
         UserError: when the store has no such run or the run has no model.
     """
     location = locate(uri)
-    shown = hide_in_text(location.uri, ())
-    if location.database is not None and not location.database.exists():
-        raise UserError(f"tracking.uri={shown}: no such database; name the one the run was logged to")
+    client, run = open_run(location, run_id)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
-        try:
-            client = MlflowClient(location.uri)
-            outputs = client.get_run(run_id).outputs
-            models = [
-                client.get_logged_model(one.model_id) for one in (outputs.model_outputs if outputs else [])
-            ]
-            found = [model for model in models if model.name == MODEL_NAME]
-            if not found:
-                raise UserError(f"run_id={run_id}: the run has no model; choose one that finished")
-            local = download_artifacts(
-                artifact_uri=found[-1].artifact_location, dst_path=folder, tracking_uri=location.uri
-            )
-        except MlflowException as error:
-            raise UserError(
-                f"run_id={run_id}: not found in {shown} ({hide_in_text(str(error), ())[:200]}); "
-                f"list runs with `mlflow runs search`"
-            ) from error
+        outputs = run.outputs.model_outputs if run.outputs else []
+        models = [client.get_logged_model(output.model_id) for output in outputs]
+        found = [model for model in models if model.name == MODEL_NAME]
+        if not found:
+            raise UserError(f"run_id={run_id}: the run has no model; choose one that finished")
+        local = download_artifacts(
+            artifact_uri=found[-1].artifact_location, dst_path=folder, tracking_uri=location.uri
+        )
         statement = dict(Model.load(local).metadata or {})
-        exported = mlflow_pytorch().load_model(str(Path(local)))
+        exported = mlflow_pytorch().load_model(local)
     weights = {name: value.detach().clone() for name, value in exported.state_dict().items()}
     return LoggedModelCopy(LoadedModel(exported), statement, weights)

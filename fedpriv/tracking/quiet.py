@@ -41,6 +41,6 @@ def quiet_mlflow() -> Iterator[None]:
 
 
 def mlflow_pytorch() -> Any:
-    """Import ``mlflow.pytorch`` (0.3 s the first time) without its side effects on logging."""
+    """Import ``mlflow.pytorch`` without its side effects on logging."""
     with quiet_mlflow():
         return importlib.import_module("mlflow.pytorch")

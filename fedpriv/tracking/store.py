@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from fedpriv.errors import UserError
@@ -98,6 +99,26 @@ def open_experiment(location: Location, name: str) -> tuple[MlflowClient, str]:
     except MlflowException as error:
         reason = hide_in_text(str(error).strip() or type(error).__name__, ())
         raise UserError(f"tracking.uri={shown}: {reason[:400]}; check the address") from error
+
+
+def open_run(location: Location, run_id: str) -> tuple[MlflowClient, Run]:
+    """Open a run that exists.
+
+    Raises:
+        UserError: when the store does not exist (it is not created) or has no such run.
+    """
+    shown = hide_in_text(location.uri, ())
+    if location.database is not None and not location.database.exists():
+        raise UserError(f"tracking.uri={shown}: no such database; name the one the run was logged to")
+    try:
+        with quiet_mlflow():
+            client = MlflowClient(location.uri)
+            return client, client.get_run(run_id)
+    except MlflowException as error:
+        reason = hide_in_text(str(error), ())[:200]
+        raise UserError(
+            f"run_id={run_id}: not found in {shown} ({reason}); name a run that MLflow lists"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients, poisson_sample
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.privacy.plan import SamplePlan
 from fedpriv.seeding import derive, generator
@@ -159,6 +158,8 @@ def train_private(
     Raises:
         ValueError: when the data is not what the plan was made for.
     """
+    from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients, poisson_sample
+
     if len(data) != plan.examples:
         raise ValueError(f"the plan is for {plan.examples} examples, the client has {len(data)}")
     model = backbone if head is None else nn.Sequential(backbone, head)

@@ -30,6 +30,7 @@ def test_a_second_load_renders_nothing(monkeypatch):
     second = synthetic_eyes.load(people=2, images_per_person=3)
     np.testing.assert_array_equal(first.images, second.images)
     assert not second.images.flags.writeable
+    assert second.targets.flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from tenseal import sealapi
 from fedpriv.errors import UserError
 from fedpriv.he.bfv import BFVCodec
 from fedpriv.he.codec import PayloadError, SumError
-from fedpriv.he.framing import join, split
 from fedpriv.he.keys import SecretKey, generate_key
 from fedpriv.he.packing import NonFiniteUpdate, quantise
 from fedpriv.he.parameters import seal_context
@@ -71,8 +70,8 @@ def test_a_full_federation_at_both_extremes_is_exact(client, server, random):
 def test_payloads_are_smaller_than_the_plain_update(client, random):
     length = 300_000
     payload = client.encode(updates(1, length)[0], random).payload
-    assert len(payload) / length <= 3.9
-    assert len(payload) <= client.max_payload_bytes(length)
+    assert len(payload) / length < 3.42
+    assert len(payload) == client.max_payload_bytes(length)
 
 
 def test_one_update_is_never_decoded(client, server, random):
@@ -152,7 +151,7 @@ def test_forked_processes_encrypt_differently(client):
         if child == 0:
             try:
                 with SealBuffer() as buffer:
-                    os.write(writing, buffer.dump(encryptor.encrypt_symmetric(plaintext))[-4096:])
+                    os.write(writing, buffer.dump(encryptor.encrypt_symmetric(plaintext), 10**5)[-4096:])
             finally:
                 os._exit(0)
         os.close(writing)
@@ -186,80 +185,44 @@ def assert_refused(total, payload, causes):
 
 def test_truncated_payloads_are_refused(client, running):
     payload = payload_of(client)
-    for keep in (0, 3, 4, 11, 12, 500, len(payload) - 1):
+    for keep in (0, 3, 500, len(payload) // 2, len(payload) - 1):
         assert_refused(running, payload[:keep], {"truncated"})
+    assert_refused(running, payload_of(client, 5000), {"truncated"})
 
 
 def test_oversized_payloads_are_refused(client, running):
     payload = payload_of(client)
-    assert_refused(running, payload + bytes(10**6), {"oversized"})
-    assert_refused(running, payload + b"\0", {"malformed"})
-    assert_refused(running, payload_of(client, 20_000), {"oversized", "malformed"})
-    assert_refused(running, payload_of(client, 5000), {"malformed"})
+    for more in (1, 10**6):
+        assert_refused(running, payload + bytes(more), {"oversized"})
+    assert_refused(running, payload_of(client, 20_000), {"oversized"})
 
 
 def test_a_fault_in_the_last_ciphertext_leaves_the_first_ones_unadded(client, running):
-    first, second = (bytes(item) for item in split(payload_of(client), 2, 10**6))
-    assert_refused(running, join([first, second[:16] + bytes(len(second) - 16)]), {"malformed"})
-    assert_refused(running, join([first, b"x" * 100]), {"malformed"})
+    payload = payload_of(client)
+    half = len(payload) // 2
+    assert_refused(running, payload[:half] + b"\xff" * half, {"malformed"})
 
 
 def test_a_fault_in_the_very_first_payload_leaves_an_empty_sum(client, server):
     total = server.aggregator(10_000)
-    first, second = (bytes(item) for item in split(payload_of(client), 2, 10**6))
+    payload = payload_of(client)
+    half = len(payload) // 2
     with pytest.raises(PayloadError):
-        total.add(join([first, second[:16] + bytes(len(second) - 16)]))
+        total.add(payload[:half] + b"\xff" * half)
     with pytest.raises(ValueError, match="nothing was added"):
         total.result()
-    total.add(payload_of(client))
+    total.add(payload)
     assert total.count == 1
 
 
-def test_a_ciphertext_that_cancels_the_encryption_is_refused(client, server):
-    """A sum whose second half is zero would be readable by anybody; SEAL objects only after adding."""
-    total = server.aggregator(10)
-    total.add(payload_of(client, 10))
-    context = seal_context(server.parameters)
-    ciphertext = sealapi.Ciphertext()
-    with SealBuffer() as buffer:
-        item = split(payload_of_sum := total.result(), 1, 10**6)[0]
-        buffer.load(ciphertext, context, item, 10**6)
-        sealapi.Evaluator(context).negate_inplace(ciphertext)
-        negated = join([buffer.dump(ciphertext)])
-    assert_refused(total, negated, {"oversized"})
-    total._max_bytes = 10**6
-    assert_refused(total, negated, {"malformed"})
-    assert total.result() == payload_of_sum
-
-
-@pytest.mark.parametrize("kind", ["transparent", "three polynomials", "key level"])
-def test_ciphertexts_of_another_shape_are_refused(client, server, running, kind):
-    context = seal_context(server.parameters)
-    if kind == "key level":
-        ciphertext = sealapi.Ciphertext(context, context.key_parms_id())
-        ciphertext.resize(context, context.key_parms_id(), 2)
-    else:
-        ciphertext = sealapi.Ciphertext(context)
-        ciphertext.resize(context, context.first_parms_id(), 2 if kind == "transparent" else 3)
-    with SealBuffer() as buffer:
-        blob = buffer.dump(ciphertext)
-    assert_refused(running, join([blob, blob]), {"malformed"})
-
-
-def test_ciphertexts_of_other_parameters_are_refused(running):
-    keyless = BFVCodec(max_clients=4)
-    other = BFVCodec(max_clients=4, secret_key=generate_key(keyless.parameters))
-    assert_refused(running, payload_of(other), {"malformed"})
+def test_a_sum_is_not_accepted_as_an_update(client, running):
+    assert_refused(running, running.result(), {"oversized"})
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    damage=st.lists(
-        st.tuples(st.integers(0, 300) | st.integers(0, 60_000), st.integers(0, 255)), min_size=1, max_size=3
-    )
-)
+@given(damage=st.lists(st.tuples(st.integers(0, 55_423), st.integers(0, 255)), min_size=1, max_size=300))
 def test_random_damage_never_crashes_and_never_changes_a_refused_sum(client, running, damage):
-    """A flip inside a compressed ciphertext may stay readable: the envelope's digest is there for that."""
+    """Most damaged coefficients are coefficients still: finding them is the envelope's part."""
     payload = bytearray(payload_of(client))
     for offset, value in damage:
         payload[offset] = value
@@ -281,12 +244,32 @@ def test_random_bytes_are_refused(server, noise):
     assert total.count == 0
 
 
-@settings(max_examples=25, deadline=None)
-@given(noise=st.binary(max_size=300))
-def test_random_bytes_are_no_sum(client, noise):
+def test_whole_payloads_of_random_bytes_are_added_as_garbage_or_refused_but_never_crash(server):
+    """Random coefficients exceed the 54-bit prime about once in 15 million: force both cases."""
+    random = np.random.default_rng(2)
+    total = server.aggregator(8193)
+    size = server.max_payload_bytes(8193)
+    for _ in range(20):
+        total.add(random.integers(0, 128, size, dtype=np.uint8).tobytes())
+    assert total.count == 20
+    with pytest.raises(PayloadError):
+        total.add(b"\xff" * size)
+    assert total.count == 20
+
+
+def test_a_sum_with_random_coefficients_is_recognised(client):
+    garbage = np.random.default_rng(2).integers(0, 128, 55_296, dtype=np.uint8).tobytes()
     with pytest.raises(SumError) as refusal:
-        client.decoder(2).decode_sum(noise, 2, 10)
-    assert refusal.value.cause == "malformed"
+        client.decoder(2).decode_sum(garbage, 2, 10)
+    assert refusal.value.cause == "not_a_sum"
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(55_295), bytes(55_297), b"\xff" * 55_296, bytes(55_296)])
+def test_sums_of_the_wrong_size_or_form_are_refused(client, payload):
+    """All zeros is a ciphertext that decrypts to zero under every key, and no sum of levels."""
+    with pytest.raises(SumError) as refusal:
+        client.decoder(2).decode_sum(payload, 2, 10)
+    assert refusal.value.cause == ("not_a_sum" if payload == bytes(55_296) else "malformed")
 
 
 def test_non_finite_updates_are_not_encrypted(client, random):

@@ -13,7 +13,6 @@ from fedpriv.errors import UserError
 from fedpriv.he.keys import generate_key
 from fedpriv.he.packing import (
     NonFiniteUpdate,
-    batching_prime,
     pack,
     plan_packing,
     quantise,
@@ -171,15 +170,6 @@ def test_something_in_the_padding_is_refused():
     slots = pack(np.full(4, plan.offset, np.uint32), plan)
     with pytest.raises(ValueError, match="not a sum of 1"):
         unpack_sum(slots, plan, 1, 3)
-
-
-def test_batching_primes_agree_with_trial_division():
-    def is_prime(number):
-        return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
-
-    for start in (1, 17, 1000, 12_345):
-        brute = next(number for number in range(start, 10**6) if number % 16 == 1 and is_prime(number))
-        assert batching_prime(start, 8) == brute
 
 
 @pytest.mark.parametrize(("bits", "clients"), [(22, 2), (11, 8), (17, 32), (15, 64), (16, 100), (10, 1000)])

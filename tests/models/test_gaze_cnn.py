@@ -73,10 +73,35 @@ def test_the_parameters_are_the_whole_state():
     assert set(net.state_dict()) == {name for name, _ in net.named_parameters()}
 
 
-def test_the_reference_size_is_96706_parameters():
-    # By hand, width 16: 25*16+16, 2*16, 9*16*32+32, 2*32, 9*32*32+32, 2*32, 32*5*8*64+64, 2*64, 64*2+2.
-    by_hand = 416 + 32 + 4640 + 64 + 9248 + 64 + 81984 + 128 + 130
-    assert sum(parameter.numel() for parameter in model().parameters()) == by_hand == 96_706
+@pytest.mark.parametrize(
+    ("width", "layers"),
+    [
+        (
+            8,
+            [25 * 8 + 8, 16, 9 * 8 * 16 + 16, 32, 9 * 16 * 16 + 16, 32, 16 * 5 * 8 * 32 + 32, 64, 32 * 2 + 2],
+        ),
+        (
+            16,
+            [
+                25 * 16 + 16,
+                32,
+                9 * 16 * 32 + 32,
+                64,
+                9 * 32 * 32 + 32,
+                64,
+                32 * 5 * 8 * 64 + 64,
+                128,
+                64 * 2 + 2,
+            ],
+        ),
+    ],
+)
+def test_the_parameters_are_as_many_as_counted_by_hand(width, layers):
+    assert sum(parameter.numel() for parameter in model(width=width).parameters()) == sum(layers)
+
+
+def test_the_reference_model_has_24418_parameters():
+    assert sum(parameter.numel() for parameter in model().parameters()) == 24_418
 
 
 def test_first_predictions_lie_near_straight_ahead():

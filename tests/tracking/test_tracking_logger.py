@@ -8,7 +8,9 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 import fedpriv
+from fedpriv.errors import UserError
 from fedpriv.results import RoundResult
+from fedpriv.tracking.mlflow_logger import RunLogger
 from fedpriv.tracking.round_metrics import round_metrics
 
 
@@ -74,6 +76,23 @@ def test_rounds_follow_each_other(start, client):
     history = _history(client, run.run_id)
     assert history["m"] == {(0, 0.0), (1, 10.0), (2, 20.0), (3, 30.0)}
     assert history["best_m"] == {(3, 30.0)}
+
+
+def test_an_interrupted_run_is_continued(start, client, tracking_uri):
+    run = start()
+    run.log_round(RoundResult(1, {"m": 1.0}))
+    run.fail(KeyboardInterrupt())
+    with RunLogger.resume(tracking_uri, run.run_id, {"token": "swordfish"}) as again:
+        assert client.get_run(run.run_id).info.status == "RUNNING"
+        again.log_round(RoundResult(2, {"m": 2.0}))
+    assert _history(client, run.run_id)["m"] == {(1, 1.0), (2, 2.0)}
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert again.experiment == "tests"
+
+
+def test_resuming_an_unknown_run_is_the_users_error(tracking_uri):
+    with pytest.raises(UserError, match=r"run_id=0123.*not found"):
+        RunLogger.resume(tracking_uri, "0123", {})
 
 
 def test_what_was_not_measured_is_left_out():

@@ -300,6 +300,7 @@ class Strategy(FlowerStrategy):
                 update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
                 seconds={
                     "train": current.wait_seconds,
+                    "local": tally.mean("train-seconds") or 0.0,
                     "encrypt": tally.mean("encrypt-seconds") or 0.0,
                     "aggregate": tally.aggregate_seconds + current.step_seconds,
                     "decrypt": current.decrypt_seconds,
