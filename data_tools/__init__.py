@@ -1,0 +1,1 @@
+"""The dataset command line over ``fedpriv.formats``."""

@@ -1,0 +1,1 @@
+"""Entry points, benchmarks and reproduced claims; they use fedpriv, never the reverse."""

@@ -1,7 +1,7 @@
 """The Hydra entry: one experiment, or many with ``-m``.
 
-    python -m experiments.run task=gaze privacy=dp_sgd secure=bfv federation.clients=8
-    python -m experiments.run -m seed=0,1,2 strategy=fedavg,fedprox
+python -m experiments.run task=gaze privacy=dp_sgd secure=bfv federation.clients=8
+python -m experiments.run -m seed=0,1,2 strategy=fedavg,fedprox
 """
 
 import logging

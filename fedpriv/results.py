@@ -22,6 +22,7 @@ class RoundResult:
         seconds: wall seconds per phase on the server's clock, keys ``train``, ``encrypt``,
             ``aggregate``, ``decrypt``, ``evaluate``. ``train`` is the whole wait for the clients;
             ``encrypt`` is the clients' own time in it, their mean.
+        local_seconds: the clients' own training time, their sum (they may train side by side).
         asked: clients asked to train.
         replied: clients whose update was summed.
         failures: clients that cost the round their update, counted by cause, e.g.
@@ -38,6 +39,7 @@ class RoundResult:
     bytes_down: int = 0
     update_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    local_seconds: float = 0.0
     asked: int = 0
     replied: int = 0
     failures: dict[str, int] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from fedpriv.tasks.base import Task
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
 
+
 @dataclass(frozen=True)
 class Report:
     """What a run found.
@@ -93,9 +94,10 @@ def run(
         baseline = task.baseline(training, test)
         backbone = build_backbone(text)
         parameters = FlatParameters(backbone)
-        with _tracker(config, overrides or [], output_dir) as tracker, RunProgress(
-            task.metric.name, task.metric.label
-        ) as progress:
+        with (
+            _tracker(config, overrides or [], output_dir) as tracker,
+            RunProgress(task.metric.name, task.metric.label) as progress,
+        ):
             if tracker is not None:
                 tracker.log_baseline(baseline)
             checkpoint = None if output_dir is None else Checkpoint(output_dir, parameters.layout)
@@ -131,7 +133,9 @@ def run(
 
 def _resolved(config: RunConfig) -> RunConfig:
     """Return a copy with a fresh run id and with paths that hold in any process."""
-    resolved = cast(RunConfig, OmegaConf.create(OmegaConf.to_container(cast(DictConfig, config), resolve=True)))
+    resolved = cast(
+        RunConfig, OmegaConf.create(OmegaConf.to_container(cast(DictConfig, config), resolve=True))
+    )
     resolved = cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), resolved))
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
@@ -146,7 +150,9 @@ def _key_file(config: RunConfig) -> Iterator[str | None]:
         yield config.secure.key_file
         return
     shared_memory = Path("/dev/shm")  # noqa: S108 - memory rather than disk; mkdtemp makes it private
-    folder = tempfile.mkdtemp(prefix="fedpriv-", dir=shared_memory if os.access(shared_memory, os.W_OK) else None)
+    folder = tempfile.mkdtemp(
+        prefix="fedpriv-", dir=shared_memory if os.access(shared_memory, os.W_OK) else None
+    )
     try:
         path = Path(folder, "federation.key")
         make_key(config, path)

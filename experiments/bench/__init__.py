@@ -8,7 +8,9 @@ import pkgutil
 
 def main(arguments: list[str]) -> None:
     """Run one benchmark; see ``fedpriv bench --help``."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    names = sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    )
     parser = argparse.ArgumentParser(
         prog="fedpriv bench",
         description="Measure speed against the peers: medians of interleaved runs.",

@@ -105,7 +105,11 @@ def _bare(config: Any, text: str) -> dict[str, Any]:
             at = time.perf_counter()
             flat.load(model)
             train_plain(
-                site.task, site.backbone, None, data, site.local,
+                site.task,
+                site.backbone,
+                None,
+                data,
+                site.local,
                 derive(config.seed, "client", int(client), server_round),
             )
             training += time.perf_counter() - at
@@ -115,8 +119,12 @@ def _bare(config: Any, text: str) -> dict[str, Any]:
         plan.task.evaluate(site.backbone, plan.test)
     ended = time.perf_counter()
     return {
-        "s": ended - begun, "startup_s": begun - started, "shutdown_s": 0.0,
-        "outside_s": ended - started - training, "parameters": len(model), "model": model.tobytes().hex(),
+        "s": ended - begun,
+        "startup_s": begun - started,
+        "shutdown_s": 0.0,
+        "outside_s": ended - started - training,
+        "parameters": len(model),
+        "model": model.tobytes().hex(),
     }
 
 
@@ -134,16 +142,19 @@ def _engine(launch: Callable[[Any, Any], None], text: str, side_by_side: int) ->
 
         def round_done(self, result: Any, parameters: Any) -> None:
             times.append(time.perf_counter())
-            trained.append(result.seconds.get("local", 0.0) * result.replied)
+            trained.append(result.local_seconds)
 
     started = time.perf_counter()
     launch(server_app(text, (Watch(),), outcomes.append), client_app(text))
     ended = time.perf_counter()
     parameters = outcomes[0].parameters
     return {
-        "s": times[-1] - times[0], "startup_s": times[0] - started, "shutdown_s": ended - times[-1],
+        "s": times[-1] - times[0],
+        "startup_s": times[0] - started,
+        "shutdown_s": ended - times[-1],
         "outside_s": ended - started - sum(trained) / side_by_side,
-        "parameters": len(parameters), "model": parameters.tobytes().hex(),
+        "parameters": len(parameters),
+        "model": parameters.tobytes().hex(),
     }
 
 

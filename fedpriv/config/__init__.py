@@ -1,0 +1,1 @@
+"""Configuration: schema, whitelist, checks and builders; the only importer of hydra."""

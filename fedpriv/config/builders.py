@@ -172,6 +172,7 @@ def build_site(text: str) -> Site:
             weight_decay=settings.weight_decay,
             batch_size=settings.batch_size,
             local_epochs=settings.local_epochs,
+            schedule=settings.schedule.value,
         ),
         privacy=build_privacy(config),
         codec=codec_of(config, with_key=True),

@@ -20,6 +20,13 @@ class Optimizer(Enum):
     adamw = "adamw"
 
 
+class Schedule(Enum):
+    """Step size over rounds."""
+
+    constant = "constant"
+    cosine = "cosine"
+
+
 class PrivacyUnit(Enum):
     """What differential privacy protects."""
 
@@ -58,6 +65,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     batch_size: int = 32
     local_epochs: float = 1.0
+    schedule: Schedule = Schedule.constant
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Datasets, their partition over clients, and synthetic renderers."""

@@ -48,7 +48,9 @@ class Checkpoint:
                 parameters, layout = arrays["parameters"], arrays["layout"].tobytes()
                 server_round = int(arrays["round"])
         except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{self.path}: cannot be read as a checkpoint; run the experiment again") from error
+            raise UserError(
+                f"{self.path}: cannot be read as a checkpoint; run the experiment again"
+            ) from error
         if layout != self._layout.digest or parameters.shape != (self._layout.size,):
             raise UserError(f"{self.path}: holds another model; choose the configuration it was made with")
         return server_round, parameters.astype(np.float32)

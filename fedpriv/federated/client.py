@@ -69,7 +69,10 @@ def _optimise(
 ) -> tuple[float, dict[str, float]]:
     data, plan = site.data(client), site.plan(client)
     seed = derive(site.seed, "client", client, request.round)
-    local = replace(site.local, proximal_mu=request.settings.get("proximal-mu", 0.0))
+    local = replace(
+        site.local.at_round(request.round, site.rounds),
+        proximal_mu=request.settings.get("proximal-mu", 0.0),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(site.seed, "head", client) % 2**63)
         head = site.build_head(client)

@@ -1,10 +1,11 @@
 """The server's side of one round: check every reply before parsing it, add it, count what fails."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from flwr.app import Message
 
 from fedpriv.federated.messages import MessageError, TrainReply
@@ -28,26 +29,27 @@ class Tally:
     update_bytes: list[int] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     aggregate_seconds: float = 0.0
-    _sums: Counter[str] = field(default_factory=Counter)
-    _weights: Counter[str] = field(default_factory=Counter)
-    _largest: dict[str, float] = field(default_factory=dict)
+    _figures: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
-    def note(self, metrics: dict[str, float], examples: int) -> None:
-        """Add one client's figures."""
+    def note(self, metrics: Mapping[str, float], examples: int) -> None:
+        """Add one client's finite figures."""
         for name, value in metrics.items():
-            if not np.isfinite(value):
-                continue
-            self._sums[name] += value * examples  # type: ignore[assignment]
-            self._weights[name] += examples
-            self._largest[name] = max(value, self._largest.get(name, value))
+            if math.isfinite(value):
+                self._figures.setdefault(name, []).append((value, examples))
 
     def mean(self, name: str) -> float | None:
         """Return the mean of a figure over clients, weighted by examples; None if nobody sent it."""
-        return self._sums[name] / self._weights[name] if self._weights[name] else None
+        known = self._figures.get(name, [])
+        weight = sum(examples for _, examples in known)
+        return sum(value * examples for value, examples in known) / weight if weight else None
 
     def largest(self, name: str) -> float | None:
         """Return the largest value of a figure over clients; None if nobody sent it."""
-        return self._largest.get(name)
+        return max((value for value, _ in self._figures.get(name, [])), default=None)
+
+    def total(self, name: str) -> float:
+        """Return the sum of a figure over clients."""
+        return sum(value for value, _ in self._figures.get(name, []))
 
 
 class Collector:
@@ -120,4 +122,4 @@ class Collector:
         self.tally.replied += 1
         self.tally.weight += weight
         self.tally.update_bytes.append(len(content.sealed))
-        self.tally.note(dict(content.metrics), member.examples)
+        self.tally.note(content.metrics, member.examples)

@@ -72,9 +72,7 @@ class TrainRequest:
     def to_content(self, model: ArrayRecord) -> RecordDict:
         """Build the message content around ``model``, which a cohort shares uncopied."""
         request = ConfigRecord({"run": self.run_id, "round": self.round, "weight": self.weight})
-        return RecordDict(
-            {"model": model, "request": request, "settings": ConfigRecord(dict(self.settings))}
-        )
+        return RecordDict({"model": model, "request": request, "settings": ConfigRecord(dict(self.settings))})
 
     @staticmethod
     def from_content(content: RecordDict) -> "TrainRequest":
@@ -161,7 +159,9 @@ class Description:
         try:
             node = content.config_records["node"]
             role, partition, examples = (
-                str(node["role"]), _integer(node["partition"]), _integer(node["examples"]),
+                str(node["role"]),
+                _integer(node["partition"]),
+                _integer(node["examples"]),
             )
         except KeyError as error:
             raise MessageError("malformed") from error

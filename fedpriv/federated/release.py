@@ -28,7 +28,7 @@ def open_by_keyholder(run_id: str, roster: Roster, size: int, timeout_s: float) 
                 return messages.unpack_sum(reply.content, size)
             except MessageError as error:
                 raise UserError(
-                    f"round {server_round}: the key holder refused to open the sum ({error.cause}); see its log"
+                    f"round {server_round}: the key holder refused the sum ({error.cause}); see its log"
                 ) from None
         raise UserError(f"round {server_round}: the key holder did not answer within {timeout_s:g} s")
 

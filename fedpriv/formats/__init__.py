@@ -1,0 +1,1 @@
+"""Byte-level readers and writers; no torch."""

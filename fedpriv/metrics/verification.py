@@ -139,7 +139,7 @@ def ten_fold_accuracy(scores: FloatArray, same: BoolArray) -> tuple[float, float
     ``std / sqrt(10)``.
 
     Args:
-        scores: (P,) higher means more alike; P is cut to a multiple of ten by nobody: see Raises.
+        scores: (P,) higher means more alike.
         same: (P,) bool.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Small modules that DP-SGD can train."""

@@ -1,0 +1,1 @@
+"""Plans, mechanisms and accounting of differential privacy; the only importer of opacus."""

@@ -251,7 +251,7 @@ class FaceTask(Task):
         width, height = tiles[0].size
         rows = -(-len(tiles) // columns)
         sheet = Image.new("RGB", (columns * width, _CAPTION + rows * height), _BACKGROUND)
-        text = f"accepted from {threshold:.2f}   green: right   red: wrong"
+        text = f"score and truth; accepted from {threshold:.2f}   green: right   red: wrong"
         ImageDraw.Draw(sheet).text((_GAP, 3), text, fill="white", font=ImageFont.load_default(size=13))
         for index, tile in enumerate(tiles):
             sheet.paste(tile, (index % columns * width, _CAPTION + index // columns * height))

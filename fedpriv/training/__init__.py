@@ -1,0 +1,1 @@
+"""One client's optimisation loop; knows nothing of Flower."""

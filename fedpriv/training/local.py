@@ -1,7 +1,7 @@
 """One client's optimisation: plain SGD and DP-SGD. Knows nothing of Flower."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ class LocalSettings:
         weight_decay: L2 penalty (decoupled in AdamW).
         batch_size: examples per step; the expected number under DP-SGD.
         local_epochs: passes over the client's data per round; fractions allowed.
+        schedule: of the step size over rounds, ``constant`` or ``cosine``.
         proximal_mu: weight of mu/2 ||w - w_t||^2 (FedProx), 0 for none.
     """
 
@@ -33,7 +34,21 @@ class LocalSettings:
     weight_decay: float = 0.0
     batch_size: int = 32
     local_epochs: float = 1.0
+    schedule: str = "constant"
     proximal_mu: float = 0.0
+
+    def at_round(self, server_round: int, rounds: int) -> "LocalSettings":
+        """Return the settings of a round: cosine scales the step size by (1 + cos(pi (t - 1) / T)) / 2.
+
+        Raises:
+            ValueError: for an unknown schedule.
+        """
+        if self.schedule == "constant":
+            return self
+        if self.schedule != "cosine":
+            raise ValueError(f"training.schedule={self.schedule}: choose constant or cosine")
+        factor = (1.0 + math.cos(math.pi * min(1.0, (server_round - 1) / rounds))) / 2.0
+        return replace(self, learning_rate=self.learning_rate * factor)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,12 @@ class InProcessGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """Make a message (deprecated by Flower in favour of ``Message(...)``)."""
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)

@@ -127,7 +127,9 @@ class PoolExecutor(Executor):
         try:
             for number, array in pickler.new:
                 fields = (number, array.dtype, array.shape, array.stype, array.data)
-                worker.connection.send_bytes(pickle.dumps(("array", fields), protocol=pickle.HIGHEST_PROTOCOL))
+                worker.connection.send_bytes(
+                    pickle.dumps(("array", fields), protocol=pickle.HIGHEST_PROTOCOL)
+                )
             worker.connection.send_bytes(pickle.dumps(("task", buffer.getvalue())))
         except (BrokenPipeError, ConnectionResetError):
             finished[task] = (None, work[task][1])

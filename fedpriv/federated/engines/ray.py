@@ -40,7 +40,11 @@ def run_on_ray(
                 num_supernodes=nodes,
                 backend_config={
                     "client_resources": {"num_cpus": cpus_per_client, "num_gpus": gpus_per_client},
-                    "init_args": {"logging_level": "error", "log_to_driver": False, "include_dashboard": False},
+                    "init_args": {
+                        "logging_level": "error",
+                        "log_to_driver": False,
+                        "include_dashboard": False,
+                    },
                 },
             )
     finally:

@@ -49,9 +49,7 @@ def main() -> None:
             else:
                 message, context = _Unpickler(payload, arrays).load()
                 reply = call(app, message, context)
-                connection.send_bytes(
-                    pickle.dumps((reply, context), protocol=pickle.HIGHEST_PROTOCOL)
-                )
+                connection.send_bytes(pickle.dumps((reply, context), protocol=pickle.HIGHEST_PROTOCOL))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -134,8 +134,11 @@ class Strategy(FlowerStrategy):
         session = self.session
         log.info(
             "%s: %d clients, cohort %s, %d parameters, updates as %s",
-            type(self).__name__, len(session.roster.clients), session.cohort or "all",
-            session.layout.size, session.codec.scheme,
+            type(self).__name__,
+            len(session.roster.clients),
+            session.cohort or "all",
+            session.layout.size,
+            session.codec.scheme,
         )
 
     def cohort(self, server_round: int) -> list[Member]:
@@ -154,11 +157,14 @@ class Strategy(FlowerStrategy):
         asked = [(member, session.roster.weight(member)) for member in self.cohort(server_round)]
         parameters = messages.unpack_parameters(arrays)
         self._current = _Round(asked, parameters, grid, bytes_down=parameters.nbytes * len(asked))
-        settings = {**{key: float(value) for key, value in config.items()}, **self.client_settings()}  # type: ignore[arg-type]
+        given = {key: value for key, value in config.items() if isinstance(value, int | float)}
+        settings = {**given, **self.client_settings()}
         return [
             Message(
                 TrainRequest(session.run_id, server_round, weight, settings, parameters).to_content(arrays),
-                member.node_id, messages.TRAIN, group_id=str(server_round),
+                member.node_id,
+                messages.TRAIN,
+                group_id=str(server_round),
             )
             for member, weight in asked
         ]
@@ -175,7 +181,11 @@ class Strategy(FlowerStrategy):
         if current is None:
             raise RuntimeError("aggregate_train without configure_train")
         collector = Collector(
-            session.run_id, server_round, current.asked, session.codec, session.layout,
+            session.run_id,
+            server_round,
+            current.asked,
+            session.codec,
+            session.layout,
             session.max_update_bytes,
         )
         order = {member.node_id: index for index, (member, _) in enumerate(current.asked)}
@@ -202,7 +212,11 @@ class Strategy(FlowerStrategy):
         if tally.replied < session.min_replies:
             log.warning(
                 "round %d discarded: %d of %d updates, federation.min_replies=%d (%s)",
-                server_round, tally.replied, tally.asked, session.min_replies, _causes(tally),
+                server_round,
+                tally.replied,
+                tally.asked,
+                session.min_replies,
+                _causes(tally),
             )
             tally.failures["round_discarded"] = tally.replied
             return None, None
@@ -212,7 +226,9 @@ class Strategy(FlowerStrategy):
         current.decrypt_seconds = opened - started
         stepped = self.server_step(current.parameters, total / tally.weight).astype(np.float32)
         if not np.isfinite(stepped).all():
-            raise UserError(f"round {server_round}: the global model is not finite; lower training.learning_rate")
+            raise UserError(
+                f"round {server_round}: the global model is not finite; lower training.learning_rate"
+            )
         current.step_seconds = time.perf_counter() - opened
         metrics = MetricRecord({"clients": tally.replied})
         if (loss := tally.mean("train-loss")) is not None:
@@ -229,7 +245,7 @@ class Strategy(FlowerStrategy):
         """Return None, see :meth:`configure_evaluate`."""
         return None
 
-    def start(  # type: ignore[override]
+    def start(
         self,
         grid: Grid,
         initial_arrays: ArrayRecord,
@@ -261,9 +277,11 @@ class Strategy(FlowerStrategy):
         self._report(0, arrays, evaluate_fn, result, None)
         for server_round in range(1, num_rounds + 1):
             requests = self.configure_train(server_round, arrays, train_config or ConfigRecord(), grid)
-            updated, metrics = self.aggregate_train(
-                server_round, grid.send_and_receive(requests, timeout=timeout)
-            )
+            sent = time.perf_counter()
+            replies = grid.send_and_receive(requests, timeout=timeout)
+            if self._current is not None:
+                self._current.wait_seconds = time.perf_counter() - sent
+            updated, metrics = self.aggregate_train(server_round, replies)
             arrays = result.arrays = updated or arrays
             if metrics is not None:
                 result.train_metrics_clientapp[server_round] = metrics
@@ -284,7 +302,7 @@ class Strategy(FlowerStrategy):
         metrics: dict[str, float] = {}
         if measured is not None:
             result.evaluate_metrics_serverapp[server_round] = measured
-            metrics = {name: float(value) for name, value in measured.items()}  # type: ignore[arg-type]
+            metrics = {name: float(value) for name, value in measured.items() if isinstance(value, int | float)}
         if current is None or current.tally is None:
             report = RoundResult(server_round, metrics, seconds={"evaluate": evaluate_seconds})
         else:
@@ -300,12 +318,12 @@ class Strategy(FlowerStrategy):
                 update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
                 seconds={
                     "train": current.wait_seconds,
-                    "local": tally.mean("train-seconds") or 0.0,
                     "encrypt": tally.mean("encrypt-seconds") or 0.0,
                     "aggregate": tally.aggregate_seconds + current.step_seconds,
                     "decrypt": current.decrypt_seconds,
                     "evaluate": evaluate_seconds,
                 },
+                local_seconds=tally.total("train-seconds"),
                 asked=tally.asked,
                 replied=tally.replied,
                 failures={cause: count for cause, count in tally.failures.items() if count},
@@ -318,4 +336,6 @@ class Strategy(FlowerStrategy):
 
 
 def _causes(tally: Tally) -> str:
-    return ", ".join(f"{cause} x{count}" for cause, count in sorted(tally.failures.items())) or "no cause given"
+    return (
+        ", ".join(f"{cause} x{count}" for cause, count in sorted(tally.failures.items())) or "no cause given"
+    )
