@@ -175,6 +175,7 @@ def summary_table(
     label: str,
     baseline: float | None = None,
     baseline_label: str = "baseline",
+    other_baselines: Mapping[str, float] | None = None,
     parameters: int | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -189,6 +190,7 @@ def summary_table(
         label: its name for people, with its unit.
         baseline: the metric of what needs no learning.
         baseline_label: what ``baseline`` stands for.
+        other_baselines: the further metrics of what needs no learning, each shown in a row.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         tracking_uri: where MLflow keeps the run, free of credentials.
         experiment: its experiment.
@@ -204,6 +206,8 @@ def summary_table(
         table.add_section()
 
     section(_metric_rows(results, metric, label, baseline, baseline_label))
+    if others := _other_rows(results, metric, other_baselines or {}):
+        section(others)
     section([("epsilon", _epsilon_text(results))])
     section(_traffic_rows(results, parameters))
     section(_time_rows(results))
@@ -286,6 +290,25 @@ def _metric_rows(
             else f"{number_text(after.metrics[metric])} (round {after.number})",
         ),
     ]
+
+
+def _other_rows(
+    results: Sequence[RoundResult], metric: str, baselines: Mapping[str, float]
+) -> list[tuple[str, str]]:
+    measured = [result for result in results if result.metrics]
+    if not measured:
+        return []
+    rows = []
+    for name, after in measured[-1].metrics.items():
+        if name == metric:
+            continue
+        parts = [f"{number_text(after)} after"]
+        if name in measured[0].metrics:
+            parts.insert(0, f"{number_text(measured[0].metrics[name])} before")
+        if name in baselines:
+            parts.insert(0, f"baseline {number_text(baselines[name])}")
+        rows.append((name.replace("_", " "), ", ".join(parts)))
+    return rows
 
 
 def _epsilon_text(results: Sequence[RoundResult]) -> str:

@@ -123,6 +123,7 @@ def run(
             label=task.metric.label,
             baseline=baseline.get(task.metric.name),
             baseline_label=task.baseline_label,
+            other_baselines=baseline,
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,

@@ -5,6 +5,7 @@ protects somebody (noise, keys, shares) comes from the operating system, never f
 """
 
 import hashlib
+from numbers import Integral
 
 import numpy as np
 
@@ -17,11 +18,24 @@ def derive(seed: int, *purpose: str | int) -> int:
         purpose: what the numbers are for, e.g. ``("batches", client, round)``. Different
             purposes give independent streams; the same purpose gives the same stream.
 
+            NumPy integers count as the integers they are.
+
     Returns:
         An integer in [0, 2**128).
+
+    Raises:
+        ValueError: for text that holds the separator U+001F.
     """
-    text = "\x1f".join([str(int(seed)), *(f"{type(part).__name__}:{part}" for part in purpose)])
+    text = "\x1f".join([str(int(seed)), *map(_spell, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+
+
+def _spell(part: str | int) -> str:
+    if isinstance(part, Integral):
+        return f"int:{int(part)}"
+    if "\x1f" in str(part):
+        raise ValueError(f"purpose {part!r} holds the separator U+001F")
+    return f"str:{part}"
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:

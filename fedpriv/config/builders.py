@@ -5,7 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -41,10 +43,31 @@ def from_json(text: str) -> RunConfig:
 def build_data(text: str) -> tuple[Task, ImageDataset, ImageDataset]:
     """Return the task, the images of people to train on, and those of unseen people."""
     config = from_json(text)
-    task = cast(Task, instantiate("task", config.task))
-    dataset = cast(ImageDataset, instantiate("data", config.data))
+    # keyed by what decides it, so that a check and the run after it load the images once
+    dataset = _load(json.dumps(OmegaConf.to_container(config.data), sort_keys=True))
+    task = cast(Task, instantiate("task", config.task, kind=Task))
     training, test = task.split(dataset, config.evaluation.test_subjects, config.seed)
     return task, training, test
+
+
+@lru_cache(maxsize=1)
+def _load(spec: str) -> ImageDataset:
+    return cast(ImageDataset, instantiate("data", json.loads(spec), kind=ImageDataset))
+
+
+def build_shares(config: RunConfig, training: ImageDataset) -> list[NDArray[np.int64]]:
+    """Return each client's indices into the training images."""
+    return cast(
+        list[NDArray[np.int64]],
+        instantiate(
+            "partition",
+            config.partition,
+            kind=list[NDArray[np.int64]],
+            dataset=training,
+            clients=config.federation.clients,
+            seed=config.seed,
+        ),
+    )
 
 
 def build_backbone(text: str) -> nn.Module:
@@ -56,12 +79,12 @@ def build_backbone(text: str) -> nn.Module:
         given["outputs"] = outputs
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "model") % 2**63)
-        return cast(nn.Module, instantiate("model", config.model, **given))
+        return cast(nn.Module, instantiate("model", config.model, kind=nn.Module, **given))
 
 
 def build_strategy(config: RunConfig) -> Strategy:
     """Return the strategy, not yet bound to a session."""
-    return cast(Strategy, instantiate("strategy", config.strategy))
+    return cast(Strategy, instantiate("strategy", config.strategy, kind=Strategy))
 
 
 def build_privacy(config: RunConfig) -> PrivacySettings | None:
@@ -75,6 +98,11 @@ def build_privacy(config: RunConfig) -> PrivacySettings | None:
         return None
     if privacy.delta is None:
         raise UserError("privacy.delta: is missing; epsilon means nothing without it, e.g. privacy.delta=1e-5")
+    if (privacy.epsilon is None) == (privacy.noise_multiplier is None):
+        raise UserError(
+            f"privacy.epsilon={privacy.epsilon}, privacy.noise_multiplier={privacy.noise_multiplier}: "
+            "need exactly one; set the other to null"
+        )
     try:
         return PrivacySettings(
             epsilon=privacy.epsilon,
@@ -84,7 +112,7 @@ def build_privacy(config: RunConfig) -> PrivacySettings | None:
             noise=privacy.noise.value,
         )
     except ValueError as error:
-        raise UserError(f"privacy: {error}") from error
+        raise UserError(f"privacy.{error}") from error
 
 
 def max_updates(config: RunConfig) -> int:
@@ -154,9 +182,7 @@ def build_site(text: str) -> Site:
     """Return the client side; one per process and configuration."""
     config = from_json(text)
     task, training, _ = build_data(text)
-    shares = instantiate(
-        "partition", config.partition, dataset=training, clients=config.federation.clients, seed=config.seed
-    )
+    shares = build_shares(config, training)
     settings = config.training
     return Site(
         seed=config.seed,

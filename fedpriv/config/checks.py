@@ -1,19 +1,23 @@
 """Refusals before anything starts: one line that names the key and the mend."""
 
+import math
+from collections.abc import Iterator
+
 from fedpriv.config.builders import (
     build_backbone,
     build_data,
     build_privacy,
+    build_shares,
     build_strategy,
     codec_of,
     max_updates,
     planted_faults,
     to_json,
 )
-from fedpriv.config.instantiate import instantiate
 from fedpriv.config.schema import PrivacyUnit, RunConfig, Scheme
 from fedpriv.errors import UserError
 from fedpriv.privacy.plan import plan_for_client
+from fedpriv.training.parameters import FlatParameters
 
 
 def check(config: RunConfig) -> None:
@@ -27,11 +31,13 @@ def check(config: RunConfig) -> None:
     _check_secure(config)
     build_strategy(config)
     text = to_json(config)
-    build_backbone(text)
+    backbone = build_backbone(text)
+    try:
+        FlatParameters(backbone)
+    except ValueError as error:
+        raise UserError(f"model._target_={config.model['_target_']}: {error}") from error
     _, training, _ = build_data(text)
-    shares = instantiate(
-        "partition", config.partition, dataset=training, clients=config.federation.clients, seed=config.seed
-    )
+    shares = build_shares(config, training)
     settings = build_privacy(config)
     if settings is not None:
         smallest = min(len(share) for share in shares)
@@ -44,11 +50,14 @@ def check(config: RunConfig) -> None:
                 config.federation.rounds,
             )
         except ValueError as error:
-            raise UserError(f"privacy.epsilon: {error}; raise it or lower federation.rounds") from error
+            raise UserError(f"privacy.{error}; raise it or lower federation.rounds") from error
 
 
 def _check_numbers(config: RunConfig) -> None:
     federation, training = config.federation, config.training
+    for name, value in _floats(config):
+        if not math.isfinite(value):
+            raise UserError(f"{name}={value}: needs a finite number")
     positive = {
         "federation.clients": federation.clients,
         "federation.rounds": federation.rounds,
@@ -64,10 +73,20 @@ def _check_numbers(config: RunConfig) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"{name}={value}: must be positive")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}: must not be negative")
-    if config.engine.workers is not None and config.engine.workers < 0:
-        raise UserError(f"engine.workers={config.engine.workers}: must be 0 (this process) or more")
+    not_negative = {
+        "seed": config.seed,
+        "training.weight_decay": training.weight_decay,
+        "evaluation.pictures": config.evaluation.pictures,
+        "engine.gpus_per_client": config.engine.gpus_per_client,
+    }
+    for name, value in not_negative.items():
+        if value < 0:
+            raise UserError(f"{name}={value}: must not be negative")
+    if config.seed >= 2**63:
+        raise UserError(f"seed={config.seed}: must be below 2^63")
+    if not 0 <= training.momentum < 1:
+        raise UserError(f"training.momentum={training.momentum}: must lie in [0, 1)")
+    _check_engine(config)
     if federation.cohort is not None and not 1 <= federation.cohort <= federation.clients:
         raise UserError(
             f"federation.cohort={federation.cohort}: choose 1 to federation.clients={federation.clients}"
@@ -78,6 +97,23 @@ def _check_numbers(config: RunConfig) -> None:
             "round; lower it"
         )
     planted_faults(config)
+
+
+def _check_engine(config: RunConfig) -> None:
+    engine = config.engine
+    if engine.workers is not None and engine.workers < 0:
+        raise UserError(f"engine.workers={engine.workers}: must be 0 (this process) or more")
+    if engine.threads is not None and engine.threads < 1:
+        raise UserError(f"engine.threads={engine.threads}: must be at least 1, or null")
+    if not engine.cpus_per_client > 0:
+        raise UserError(f"engine.cpus_per_client={engine.cpus_per_client}: must be positive")
+
+
+def _floats(config: RunConfig) -> Iterator[tuple[str, float]]:
+    for group in ("training", "federation", "privacy", "secure", "engine"):
+        for name, value in getattr(config, group).items():
+            if isinstance(value, float):
+                yield f"{group}.{name}", value
 
 
 def _check_privacy(config: RunConfig) -> None:

@@ -1,41 +1,126 @@
-"""Hydra's and OmegaConf's errors as one line that names the key and the mend."""
+"""Hydra's and OmegaConf's errors as one line that names the key, the value and the mend."""
 
+import difflib
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+_PRINT = "`--cfg job` prints all keys"
 
 
 def explain(error: BaseException) -> str:
-    """Return one line for a composition error.
+    """Return one line for a composition error, whatever the depth of its chain of causes."""
+    chain = list(_chain(error))
+    whole = "\n".join(str(cause) for cause in chain)
+    return " ".join((_syntax(chain) or _choice(whole) or _key(chain, whole) or _value(chain, whole)).split())
 
-    The first line that names a key or a value is kept of the chain of causes, and a mend is
-    added where the kind of mistake is known.
-    """
-    texts = []
-    cause: BaseException | None = error
-    while cause is not None:
-        texts.append(str(cause))
-        cause = cause.__cause__ or cause.__context__
-    whole = "\n".join(texts)
-    if match := re.search(r"Could not override '([^']+)'", whole):
-        close = _known(whole)
-        return f"{match[1]}: there is no such key{close}; check the spelling (`--cfg job` prints all keys)"
-    if match := re.search(r"Key '([^']+)' (?:is )?not in '?([\w.]+)'?", whole):
-        full = re.search(r"full_key: (\S+)", whole)
-        return f"{full[1] if full else match[1]}: there is no such key; check the spelling (`--cfg job` prints all keys)"
+
+def needs(message: str) -> str:
+    """Return what a value must be, from OmegaConf's complaint about it."""
+    if "converted to Integer" in message:
+        return "needs a whole number"
+    if "converted to Float" in message:
+        return "needs a number"
+    if "not a valid bool" in message:
+        return "needs true or false"
+    if match := re.search(r"expected one of \[([^\]]*)\]", message):
+        return f"choose one of {match[1]}"
+    if "is not Optional" in message or "Incompatible value 'None'" in message:
+        return "needs a value, not null"
+    return f"{message.splitlines()[0]}; mend the value" if message else "is not possible; mend the value"
+
+
+def closest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known dotted key that ``key`` most likely misspells, or whose last part it is."""
+    keys = [name for name in known if not key.startswith(name + ".")]
+    if match := difflib.get_close_matches(key, keys, 1, 0.7):
+        return match[0]
+    last = {name.rpartition(".")[2]: name for name in reversed(keys)}
+    match = difflib.get_close_matches(key.rpartition(".")[2], list(last), 1, 0.8)
+    return last[match[0]] if match else None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _syntax(chain: list[BaseException]) -> str | None:
+    for cause in chain:
+        if isinstance(cause, MarkedYAMLError) and cause.problem_mark is not None:
+            mark = cause.problem_mark
+            return f"{mark.name}:{mark.line + 1}: is not YAML ({cause.problem}); mend the file"
+        if isinstance(cause, OverrideParseException):
+            return f"{cause.override}: is not KEY=VALUE; quote lists and special characters, e.g. 'key=[1,2]'"
+    return None
+
+
+def _choice(whole: str) -> str | None:
     if match := re.search(r"Could not find '([^']+)'", whole):
         options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", whole)
-        choices = ", ".join(options[1].split()) if options else "see configs/"
-        return f"{match[1].replace('/', '=', 1)}: there is no such choice; choose one of {choices}"
+        choices = options[1].split() if options else []
+        mend = f"choose one of {', '.join(choices)}" if choices else "look into configs/ for what there is"
+        return f"{'='.join(match[1].rsplit('/', 1))}: there is no such choice; {mend}"
     if match := re.search(r"You must specify '([^']+)'", whole):
         return f"{match[1]}: is missing; name one, e.g. {match[1]}=..."
-    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("Value ", "Invalid value", "Incompatible value"))]
-    first = (telling or lines[-1:] or ["unknown"])[0]
-    override = re.search(r"Error merging override (\S+)", whole)
-    full = re.search(r"full_key: (\S+)", whole)
-    name = override[1] if override else (full[1] if full else "")
-    return f"{name}: {first}; mend the value" if name else f"{first}; mend the command line"
+    return None
 
 
-def _known(text: str) -> str:
-    match = re.search(r"Key '([^']+)' is not in struct", text) or re.search(r"Key '([^']+)' not in '(\w+)'", text)
-    return f" ({match[1]})" if match else ""
+def _key(chain: list[BaseException], whole: str) -> str | None:
+    unknown = next((e for e in chain if isinstance(e, ConfigKeyError | ConfigAttributeError)), None)
+    override = re.search(r"Could not override '([^']+)'", whole)
+    if override:
+        key = override[1]
+    elif unknown is not None and unknown.full_key:
+        key = str(unknown.full_key)
+    else:
+        return None
+    file = re.search(r"In '([^']+)':", whole)
+    place = f" (in {file[1]}.yaml)" if file else ""
+    tree: Mapping[str, Any] = {}
+    if unknown is not None and unknown.parent_node is not None:
+        root = unknown.parent_node._get_root()
+        if isinstance(root, DictConfig):
+            tree = OmegaConf.to_container(root)  # type: ignore[assignment]
+    known = list(_dotted(tree))
+    if close := closest(key, known):
+        return f"{key}: there is no such key{place}; did you mean {close}?"
+    group = key.rpartition(".")[0]
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
+    if group and siblings:
+        return f"{key}: there is no such key{place}; {group} has {', '.join(siblings)}"
+    return f"{key}: there is no such key{place}; check the spelling ({_PRINT})"
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if name == "_target_" or (not prefix and name == "hydra"):
+            continue
+        yield prefix + str(name)
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+
+
+def _value(chain: list[BaseException], whole: str) -> str:
+    telling = next((e for e in chain if isinstance(e, OmegaConfBaseException)), chain[0])
+    message = next((line.strip() for line in str(telling).splitlines() if line.strip()), type(telling).__name__)
+    key = str(getattr(telling, "full_key", None) or "")
+    if isinstance(telling, MissingMandatoryValue):
+        return f"{key}: is missing; give it on the command line as {key}=..."
+    override = re.search(r"Error merging override (.+)", whole)
+    value = re.search(r"[Vv]alue '([^']*)'", message)
+    file = re.search(r"In '([^']+)':", whole)
+    place = f" (in {file[1]}.yaml)" if file else ""
+    if override:
+        name = override[1]
+    elif key:
+        name = f"{key}={value[1]}" if value else key
+    else:
+        return f"{message}; mend the command line"
+    return f"{name}{place}: {needs(message)}"

@@ -35,7 +35,7 @@ def iid(dataset: ImageDataset, clients: int, seed: int) -> list[NDArray[np.int64
     Raises:
         UserError: when there are more clients than images.
     """
-    _require_images(dataset, clients)
+    _require_images(dataset, clients, 1)
     shuffled = generator(seed, "partition").permutation(len(dataset))
     return [np.sort(shuffled[client::clients]) for client in range(clients)]
 
@@ -50,11 +50,14 @@ def dirichlet(
     again until each client has ``min_images``.
 
     Raises:
-        UserError: for alpha <= 0, or when 1000 draws leave some client short.
+        UserError: for alpha outside (0, 10^6], min_images below 1, too few images, or when 1000
+            draws leave some client short.
     """
-    if not alpha > 0:
-        raise UserError(f"partition.alpha={alpha}: must be positive")
-    _require_images(dataset, clients * min_images)
+    if not 0 < alpha <= 1e6:
+        raise UserError(f"partition.alpha={alpha}: must be positive and at most 1000000 (nearly iid)")
+    if min_images < 1:
+        raise UserError(f"partition.min_images={min_images}: must be at least 1; a client needs something to train on")
+    _require_images(dataset, clients, min_images)
     random = generator(seed, "partition")
     for _ in range(1000):
         shares: list[list[NDArray[np.int64]]] = [[] for _ in range(clients)]
@@ -72,6 +75,9 @@ def dirichlet(
     )
 
 
-def _require_images(dataset: ImageDataset, needed: int) -> None:
-    if needed > len(dataset):
-        raise UserError(f"federation.clients: needs {needed} images, the data has {len(dataset)}; lower it")
+def _require_images(dataset: ImageDataset, clients: int, each: int) -> None:
+    if clients * each > len(dataset):
+        raise UserError(
+            f"federation.clients={clients}: {each} images each need {clients * each}, the data has "
+            f"{len(dataset)}; lower it to {len(dataset) // each} or fewer"
+        )

@@ -6,6 +6,8 @@ from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.seeding import generator
 
+_MOST_PIXELS = 1 << 29
+
 
 def load(
     *, people: int = 100, images_per_person: int = 50, classes: int = 10, size: int = 32, seed: int = 0
@@ -25,13 +27,15 @@ def load(
         images (people * images_per_person, 3, size, size), targets int64 (N,).
 
     Raises:
-        UserError: for values below 1, or a size that is no multiple of 4.
+        UserError: for values below 1, a size that is no multiple of 4, or more than 2^29 pixels.
     """
     for name, value in (("people", people), ("images_per_person", images_per_person), ("classes", classes)):
         if value < 1:
             raise UserError(f"data.{name}={value}: must be at least 1")
     if size < 8 or size % 4:
         raise UserError(f"data.size={size}: must be a multiple of 4, at least 8")
+    if (pixels := people * images_per_person * size * size) > _MOST_PIXELS:
+        raise UserError(f"data.people={people}: {pixels} pixels are more than {_MOST_PIXELS}; lower it")
     random = generator(seed, "patterns")
     coarse = random.normal(size=(classes, 3, size // 4, size // 4)).astype(np.float32)
     patterns = coarse.repeat(4, axis=2).repeat(4, axis=3)

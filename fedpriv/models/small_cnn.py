@@ -8,9 +8,12 @@ class SmallCNN(nn.Module):
     """conv 3x3 (32) - pool - conv 3x3 (64) - pool - hidden - outputs, ReLU between.
 
     Args:
-        in_shape: (C, H, W), H and W multiples of 4.
+        in_shape: (C, H, W), H and W at least 4.
         outputs: width of the output.
         hidden: width of the hidden layer.
+
+    Raises:
+        ValueError: for an image below 4 x 4, or a width below 1.
 
     Input (B, C, H, W) float32, output (B, outputs).
     """
@@ -19,6 +22,10 @@ class SmallCNN(nn.Module):
         """Build the layers."""
         super().__init__()
         channels, height, width = in_shape
+        if min(height, width) < 4:
+            raise ValueError(f"images of {height} x {width} are too small; at least 4 x 4")
+        if min(channels, outputs, hidden) < 1:
+            raise ValueError(f"hidden={hidden}, outputs={outputs} and channels={channels} must be at least 1")
         self.features = outputs
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)

@@ -24,6 +24,8 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
 
     Edge cases:
         - without examples the step is noise alone.
+        - an example whose gradient is not finite (or whose norm overflows float32) contributes
+          zero: clipping could not bound it, and NaN would spread to the released model.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, plan: SamplePlan, source: RandomSource) -> None:
@@ -35,6 +37,17 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
             expected_batch_size=plan.expected_batch,
         )
         self._source = source
+
+    def clip_and_accumulate(self) -> None:
+        """Sum the per-example gradients, each scaled to norm at most ``max_grad_norm``."""
+        samples = self.grad_samples
+        if len(samples[0]):
+            norms = torch.stack([sample.flatten(1).norm(2, dim=1) for sample in samples], dim=1).norm(2, dim=1)
+            if not bool(torch.isfinite(norms).all()):
+                for sample in samples:
+                    # overwritten, for a factor of zero would leave NaN
+                    sample[~torch.isfinite(norms)] = 0.0
+        super().clip_and_accumulate()
 
     def add_noise(self) -> None:
         """Add noise to every parameter's summed gradient in one draw."""
@@ -56,12 +69,15 @@ def per_example_gradients(module: nn.Module) -> Iterator[GradSampleModule]:
     """Let ``module`` compute per-example gradients (Opacus hooks) inside the block.
 
     Raises:
-        ValueError: for layers that mix examples, such as batch normalisation.
+        ValueError: for layers that mix examples (batch normalisation) or keep running statistics.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"model layer {name}: batch normalisation mixes examples; use GroupNorm")
-    wrapped = GradSampleModule(module, batch_first=True, loss_reduction="mean")
+    try:
+        wrapped = GradSampleModule(module, batch_first=True, loss_reduction="mean")
+    except NotImplementedError as error:
+        raise ValueError(f"model: {error}") from error
     with warnings.catch_warnings():
         # the images themselves need no gradient, and that is right
         warnings.filterwarnings("ignore", message="Full backward hook is firing")

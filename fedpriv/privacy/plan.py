@@ -37,14 +37,12 @@ class PrivacySettings:
         """Check the values."""
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("need exactly one of epsilon and noise_multiplier")
-        if self.epsilon is not None and not self.epsilon > 0:
-            raise ValueError(f"epsilon={self.epsilon} must be positive")
-        if self.noise_multiplier is not None and not self.noise_multiplier > 0:
-            raise ValueError(f"noise_multiplier={self.noise_multiplier} must be positive")
+        for name in ("epsilon", "noise_multiplier", "clipping_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} must be positive and finite")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta={self.delta} must lie between 0 and 1")
-        if not self.clipping_norm > 0:
-            raise ValueError(f"clipping_norm={self.clipping_norm} must be positive")
         if self.noise not in ("secure", "fast"):
             raise ValueError(f"noise={self.noise!r} must be secure or fast")
 
@@ -113,8 +111,16 @@ def plan_for_client(
         rounds: planned rounds of the run.
 
     Raises:
-        ValueError: when the target epsilon is out of reach.
+        ValueError: when the target epsilon is out of reach, or a count is not positive.
     """
+    for name, value in (
+        ("examples", examples),
+        ("batch_size", batch_size),
+        ("local_epochs", local_epochs),
+        ("rounds", rounds),
+    ):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}={value} must be positive")
     sample_rate = min(1.0, batch_size / examples)
     steps = max(1, math.ceil(local_epochs / sample_rate))
     noise = settings.noise_multiplier

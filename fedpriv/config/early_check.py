@@ -1,0 +1,37 @@
+"""Checks a single run before Hydra makes its output folder, so that a refusal leaves nothing behind."""
+
+import sys
+from typing import Any, cast
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fedpriv.config.explain import explain
+from fedpriv.config.schema import RunConfig
+from fedpriv.errors import UserError
+
+
+class EarlyCheck(Callback):
+    """Ends the process with one line and status 2 when the configuration is impossible.
+
+    A Hydra callback, named in ``configs/config.yaml``. The jobs of a sweep are checked when each
+    starts.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See the class."""
+        from fedpriv.config.builders import from_json, to_json
+        from fedpriv.config.checks import check
+
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        try:
+            check(from_json(to_json(cast(RunConfig, own))))
+        except UserError as error:
+            message = str(error)
+        except OmegaConfBaseException as error:
+            message = explain(error)
+        else:
+            return
+        print(f"fedpriv: {message}", file=sys.stderr)  # noqa: T201 - Hydra turns exceptions of callbacks into warnings
+        sys.exit(2)

@@ -1,0 +1,186 @@
+"""One round over a fake Grid: what honest, broken and hostile replies do to sum and counts."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+
+from fedpriv.errors import UserError
+from fedpriv.federated import messages
+from fedpriv.federated.engines import flower_private
+from fedpriv.federated.messages import TrainReply, TrainRequest
+from fedpriv.federated.roster import Member, Roster
+from fedpriv.federated.strategy.fedavg import FedAvg
+from fedpriv.he.envelope import Header, seal
+
+from .conftest import LAYOUT, RUN_ID
+
+MEMBERS = tuple(Member(index, 100 + index, 10 * (index + 1)) for index in range(4))
+
+
+def honest(message, update, examples=None, scheme="plain", **changes):
+    """The reply of a client that sends weight * update."""
+    request = TrainRequest.from_content(message.content)
+    partition = message.metadata.dst_node_id - 100
+    vector = np.asarray(update, np.float32) * np.float32(request.weight)
+    header = Header(
+        **{
+            "scheme": scheme, "run_id": bytes.fromhex(RUN_ID), "round": request.round, "client": partition,
+            "parameters": LAYOUT.size, "layout": LAYOUT.digest,
+            "examples": MEMBERS[partition].examples if examples is None else examples, **changes,
+        }
+    )
+    reply = TrainReply(scheme, seal(header, vector.tobytes()), {"train-loss": 1.0 + partition})
+    return Message(reply.to_content(), reply_to=message)
+
+
+class FakeGrid:
+    """Answers with ``behaviour[partition](message)``; None answers nothing."""
+
+    def __init__(self, behaviour):
+        flower_private.enter_task(1)
+        self.behaviour = behaviour
+
+    def send_and_receive(self, requests, timeout=None):
+        replies = []
+        for index, message in enumerate(requests):
+            flower_private.stamp(message, f"m{index}")
+            reply = self.behaviour(message.metadata.dst_node_id - 100, message)
+            replies += reply if isinstance(reply, list) else [reply] if reply is not None else []
+        return replies
+
+
+def run_round(session, behaviour, min_replies=1):
+    strategy = FedAvg()
+    strategy.bind(session(roster=Roster(MEMBERS, ()), min_replies=min_replies))
+    start = messages.pack_parameters(np.zeros(LAYOUT.size, np.float32))
+    result = strategy.start(FakeGrid(behaviour), start, num_rounds=1)
+    return messages.unpack_parameters(result.arrays), strategy.history[-1]
+
+
+def test_the_mean_is_weighted_by_examples(session):
+    """Weights 10, 20, 30, 40; updates i: (10*0 + 20*1 + 30*2 + 40*3) / 100 = 2."""
+    model, report = run_round(session, lambda p, m: honest(m, np.full(4, p)))
+    np.testing.assert_allclose(model, 2.0, rtol=1e-6)
+    assert (report.asked, report.replied, report.failures) == (4, 4, {})
+    assert report.train_loss == pytest.approx((10 * 1 + 20 * 2 + 30 * 3 + 40 * 4) / 100)
+
+
+def test_the_order_of_arrival_changes_no_bit(session):
+    values = np.random.default_rng(0).normal(size=(4, 4)) * [1e-8, 1, 1e4, 1]
+
+    class Backwards(FakeGrid):
+        def send_and_receive(self, requests, timeout=None):
+            return super().send_and_receive(requests)[::-1]
+
+    models = []
+    for grid in (FakeGrid, Backwards):
+        strategy = FedAvg()
+        strategy.bind(session(roster=Roster(MEMBERS, ())))
+        start = messages.pack_parameters(np.zeros(4, np.float32))
+        result = strategy.start(grid(lambda p, m: honest(m, values[p])), start, num_rounds=1)
+        models.append(messages.unpack_parameters(result.arrays).tobytes())
+    assert models[0] == models[1]
+
+
+def _nan(message):
+    return honest(message, [np.nan, 0, 0, 0])
+
+
+def _no_update(message):
+    return Message(RecordDict({"status": ConfigRecord({"outcome": "ok"})}), reply_to=message)
+
+
+def _wrong_stype(message):
+    reply = honest(message, np.ones(4))
+    array = Array("uint8", (3,), "numpy.ndarray", b"abc")
+    reply.content["update"] = ArrayRecord({"sealed": array})
+    return reply
+
+
+def _text_metric(message):
+    reply = honest(message, np.ones(4))
+    reply.content["metrics"] = MetricRecord({"train-loss": [1.0, 2.0]})
+    return reply
+
+
+def _hostile_cause(message):
+    return Message(messages.failure("Traceback: secret=42\n" * 9), reply_to=message)
+
+
+BROKEN = {
+    "exception": lambda m: Message(messages.failure("exception"), reply_to=m),
+    "no_reply": lambda m: None,
+    "non_finite": _nan,
+    "wrong_model": lambda m: honest(m, np.ones(4), parameters=5),
+    "wrong_round": lambda m: honest(m, np.ones(4), round=9),
+    "wrong_run": lambda m: honest(m, np.ones(4), run_id=bytes(16)),
+    "wrong_client": lambda m: honest(m, np.ones(4), client=2),
+    "wrong_examples": lambda m: honest(m, np.ones(4), examples=10_000),
+    "truncated": lambda m: honest(m, np.ones(3)),
+    "oversized": lambda m: honest(m, np.ones(9000)),
+    "malformed": _no_update,
+    "wrong_scheme": _wrong_stype,
+    "unknown": _hostile_cause,
+}
+
+
+@pytest.mark.parametrize("cause", BROKEN)
+def test_a_broken_client_costs_its_own_update_and_is_counted_by_cause(session, cause):
+    """Clients 1 to 3 send 7, so whatever client 0 does the mean is 7."""
+    model, report = run_round(session, lambda p, m: BROKEN[cause](m) if p == 0 else honest(m, np.full(4, 7.0)))
+    np.testing.assert_allclose(model, 7.0, rtol=1e-6)
+    assert report.failures == {cause: 1}
+    assert (report.asked, report.replied) == (4, 3)
+
+
+def test_metrics_that_are_no_numbers_are_refused(session):
+    model, report = run_round(session, lambda p, m: _text_metric(m) if p == 0 else honest(m, np.ones(4)))
+    assert report.failures == {"malformed": 1}
+
+
+@pytest.mark.parametrize(("code", "cause"), [(2, "exception"), (3, "no_reply"), (99, "flower_error")])
+def test_flowers_own_errors_are_counted_and_their_text_is_dropped(session, code, cause):
+    def behave(partition, message):
+        return Message(Error(code, "secret=42"), reply_to=message) if partition == 0 else honest(message, np.ones(4))
+
+    _, report = run_round(session, behave)
+    assert report.failures == {cause: 1}
+    assert "secret" not in repr(report)
+
+
+def test_a_second_reply_of_the_same_client_is_not_added(session):
+    def behave(partition, message):
+        reply = honest(message, np.full(4, 5.0))
+        return [reply, reply] if partition == 1 else reply
+
+    model, report = run_round(session, behave)
+    np.testing.assert_allclose(model, 5.0, rtol=1e-6)
+    assert report.failures == {"unexpected": 1}
+    assert report.replied == 4
+
+
+def test_too_few_replies_discard_the_round_and_leave_the_model(session):
+    model, report = run_round(
+        session, lambda p, m: honest(m, np.ones(4)) if p < 2 else None, min_replies=3
+    )
+    assert not model.any()
+    assert report.failures == {"no_reply": 2, "round_discarded": 2}
+
+
+def test_no_reply_at_all_ends_the_run_with_the_causes_in_one_line(session):
+    with pytest.raises(UserError, match=r"round 1: none of the 4 clients .*\(exception x2, no_reply x2\)"):
+        run_round(session, lambda p, m: BROKEN["exception" if p < 2 else "no_reply"](m))
+
+
+def test_an_update_that_overflows_the_model_ends_the_run(session):
+    huge = np.float32(3e38)
+    strategy = FedAvg(server_learning_rate=100.0)
+    strategy.bind(session(roster=Roster(MEMBERS, ())))
+    start = messages.pack_parameters(np.zeros(4, np.float32))
+    with np.errstate(over="ignore"), pytest.raises(UserError, match=r"not finite.*learning_rate"):
+        strategy.start(FakeGrid(lambda p, m: honest(m, np.full(4, huge))), start, num_rounds=1)
+
+
+def test_the_model_keeps_its_dtype(session):
+    model, _ = run_round(session, lambda p, m: honest(m, np.ones(4)))
+    assert model.dtype == np.float32

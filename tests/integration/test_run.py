@@ -1,0 +1,228 @@
+"""Whole runs: engines agree, faults are counted, encryption and privacy compose, all is tracked."""
+
+import dataclasses
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpriv import runner
+from fedpriv.config.checks import check
+from fedpriv.errors import UserError
+from fedpriv.runner import run
+
+
+def curve(report):
+    return [result.metrics["angular_error_deg"] for result in report.history]
+
+
+def test_the_same_seed_gives_bit_identical_models_and_another_seed_another(tiny):
+    first, second = run(tiny()), run(tiny())
+    assert first.parameters.tobytes() == second.parameters.tobytes()
+    assert curve(first) == curve(second)
+    assert run(tiny("seed=1")).parameters.tobytes() != first.parameters.tobytes()
+
+
+def test_training_changes_the_model_and_counts_its_bytes(tiny):
+    report = run(tiny())
+    start, last = report.history[0], report.history[-1]
+    assert start.number == 0
+    assert curve(report)[0] != curve(report)[-1]
+    assert last.bytes_down == 4 * 4 * len(report.parameters)
+    # float32 and one envelope of 144 bytes per client
+    assert last.bytes_up == 4 * (4 * len(report.parameters) + 144)
+    assert last.update_bytes == last.bytes_up // 4
+
+
+def test_worker_processes_train_the_same_model(tiny):
+    alone, pool = run(tiny()), run(tiny("engine.workers=2"))
+    assert alone.parameters.tobytes() == pool.parameters.tobytes()
+
+
+@pytest.mark.slow
+def test_ray_trains_the_same_model_within_float_tolerance(tiny):
+    alone, ray = run(tiny()), run(tiny("engine=ray"))
+    np.testing.assert_allclose(ray.parameters, alone.parameters, atol=1e-4)
+    np.testing.assert_allclose(curve(ray), curve(alone), atol=0.05)
+
+
+def test_an_encrypted_run_gives_the_plain_curve_up_to_quantisation(tiny):
+    plain, encrypted = run(tiny()), run(tiny("secure=bfv"))
+    step = 2 * 0.5 / (2**16 - 2)
+    rounds = len(plain.history) - 1
+    # each round rounds each weighted update by less than one step; sums are divided by >= 1
+    assert np.abs(plain.parameters - encrypted.parameters).max() < 0.05
+    np.testing.assert_allclose(curve(encrypted), curve(plain), atol=0.3)
+    first = [run(tiny("federation.rounds=1", *more)).parameters for more in ((), ("secure=bfv",))]
+    assert 0 < np.abs(first[0] - first[1]).max() <= 4 * step
+    assert encrypted.history[-1].update_bytes < plain.history[-1].update_bytes
+    assert rounds == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_planted_faults_cost_their_updates_and_are_counted_by_cause(tiny, workers):
+    report = run(
+        tiny(
+            "data.people=8", "federation.clients=6", f"engine.workers={workers}",
+            "federation.faults=[1:raise,2:nan,3:shape,4:silent]", "federation.client_timeout_s=5",
+            "federation.rounds=1",
+        )
+    )
+    last = report.history[-1]
+    assert last.failures == {"exception": 1, "non_finite": 1, "wrong_model": 1, "no_reply": 1}
+    assert (last.asked, last.replied) == (6, 2)
+    assert np.isfinite(report.parameters).all()
+
+
+def test_the_faulty_clients_text_stays_with_the_client(tiny, caplog):
+    report = run(tiny("federation.faults=[1:raise]", "federation.rounds=1"))
+    assert "/home/alice" in caplog.text  # the client's own log has it
+    assert "alice" not in repr(report.history)
+
+
+def test_all_clients_failing_ends_the_run_with_one_line(tiny):
+    with pytest.raises(UserError, match=r"round 1: none of the 4 clients .*exception x4"):
+        run(tiny("federation.faults=[0:raise,1:raise,2:raise,3:raise]"))
+
+
+def test_epsilon_is_cumulative_over_rounds_and_meets_its_target(tiny):
+    report = run(tiny("privacy=dp_sgd", "privacy.epsilon=6", "federation.rounds=3", "training.batch_size=8"))
+    spent = [result.epsilon for result in report.history[1:]]
+    assert spent == sorted(spent)
+    assert spent[0] < 0.8 * spent[-1]
+    assert 5.5 < spent[-1] <= 6.0
+    assert report.history[-1].delta == 1e-5
+
+
+def test_private_noise_cannot_be_seeded_unless_asked_for(tiny):
+    secure = [run(tiny("privacy=dp_sgd", "federation.rounds=1")).parameters for _ in range(2)]
+    fast = [
+        run(tiny("privacy=dp_sgd", "privacy.noise=fast", "federation.rounds=1")).parameters for _ in range(2)
+    ]
+    assert secure[0].tobytes() != secure[1].tobytes()
+    assert fast[0].tobytes() == fast[1].tobytes()
+
+
+def test_a_spent_budget_stops_the_client_before_the_round(tiny):
+    """Noise given, target too: not both; so spend by hand over more rounds than planned."""
+    from fedpriv.config.builders import build_site, to_json
+    from fedpriv.federated import client
+    from fedpriv.federated.messages import MessageError, TrainRequest
+
+    config = tiny("privacy=dp_sgd", "privacy.epsilon=3", "federation.rounds=2")
+    config.run_id = "00" * 16
+    site, memory = build_site(to_json(config)), client.ClientMemory()
+    start = site.parameters.read()
+    for number in (1, 2):
+        client.train(site, 0, TrainRequest(config.run_id, number, 1.0, {}, start), memory)
+    before = memory.history
+    with pytest.raises(MessageError, match="budget_spent"):
+        client.train(site, 0, TrainRequest(config.run_id, 3, 1.0, {}, start), memory)
+    assert memory.history == before
+
+
+def test_everything_composes(tiny):
+    report = run(tiny("privacy=dp_sgd", "secure=bfv", "strategy=fedadam", "engine.workers=2"))
+    assert report.history[-1].replied == 4
+    assert report.history[-1].epsilon <= 8.0
+
+
+def test_fedprox_pulls_the_clients_to_the_global_model(tiny):
+    sgd = (
+        "federation.rounds=1", "training.optimizer=sgd", "training.learning_rate=0.05", "training.momentum=0",
+        "training.batch_size=2",
+    )
+    start = run(tiny(*sgd, "training.learning_rate=1e-12")).parameters
+    far = run(tiny(*sgd)).parameters
+    near = run(tiny(*sgd, "strategy=fedprox", "strategy.proximal_mu=10")).parameters
+    assert np.linalg.norm(near - start) < 0.5 * np.linalg.norm(far - start)
+
+
+def test_a_cohort_asks_that_many_clients(tiny):
+    report = run(tiny("federation.cohort=2"))
+    assert [result.asked for result in report.history] == [0, 2, 2]
+
+
+def test_the_key_is_private_and_gone_after_the_run(tiny, monkeypatch):
+    seen = {}
+    launch = runner._launch
+
+    def watch(config, text, observer):
+        path = Path(config.secure.key_file)
+        seen.update(path=path, file=stat.S_IMODE(path.stat().st_mode), folder=stat.S_IMODE(path.parent.stat().st_mode))
+        return launch(config, text, observer)
+
+    monkeypatch.setattr(runner, "_launch", watch)
+    run(tiny("secure=bfv", "federation.rounds=1"))
+    assert (seen["file"], seen["folder"]) == (0o600, 0o700)
+    assert not seen["path"].parent.exists()
+
+
+def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    report = run(
+        tiny(
+            "tracking=mlflow", f"tracking.uri={uri}", "privacy=dp_sgd", "secure=bfv",
+            "federation.faults=[1:raise]",
+        ),
+        ["privacy=dp_sgd"],
+        tmp_path / "out",
+    )
+    client = MlflowClient(uri)
+    found = client.get_run(report.mlflow_run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["federation.clients"] == "4"
+    assert {"git_commit", "seed", "config_hash", "overrides"} <= set(found.data.tags)
+    for name in (
+        "angular_error_deg", "train_loss", "epsilon", "delta", "bytes_up", "bytes_down", "clients_failed",
+        "clients_failed_exception", "seconds_train", "seconds_encrypt", "seconds_aggregate", "seconds_decrypt",
+        "seconds_evaluate",
+    ):
+        history = client.get_metric_history(report.mlflow_run_id, name)
+        assert {metric.step for metric in history} >= {1, 2}, name
+    errors = {m.step: m.value for m in client.get_metric_history(report.mlflow_run_id, "angular_error_deg")}
+    assert errors == dict(enumerate(curve(report)))
+    pictures = {Path(item.path).name for item in client.list_artifacts(report.mlflow_run_id, "pictures")}
+    assert pictures == {"angular_error_deg.png", "bytes.png", "seconds.png", "epsilon.png", "predictions.png"}
+    everything = json.dumps([found.data.params, found.data.tags]) + "".join(
+        path.read_text(errors="ignore") for path in tmp_path.rglob("*.yaml")
+    )
+    assert "federation.key" not in everything
+
+
+def test_the_checkpoint_is_the_final_model(tiny, tmp_path):
+    report = run(tiny(), output_dir=tmp_path)
+    with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as saved:
+        np.testing.assert_array_equal(saved["parameters"], report.parameters)
+        assert int(saved["round"]) == 2
+    assert os.listdir(tmp_path) == ["checkpoint.npz"]
+
+
+def test_nothing_is_tracked_when_the_configuration_is_refused(tiny, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(UserError, match=r"federation.clients=40: only 4 people"):
+        run(tiny("tracking=mlflow", f"tracking.uri={uri}", "federation.clients=40"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_given_configuration_is_not_changed(tiny):
+    config = tiny("federation.rounds=1")
+    before = str(config)
+    run(config)
+    assert str(config) == before
+
+
+def test_check_accepts_what_runs(tiny):
+    check(tiny("secure=bfv", "privacy=dp_sgd"))
+
+
+def test_every_field_of_a_round_is_filled(tiny):
+    last = run(tiny("privacy=dp_sgd", "secure=bfv")).history[-1]
+    empty = [f.name for f in dataclasses.fields(last) if getattr(last, f.name) in (None, 0, {})]
+    assert set(empty) <= {"failures", "clipped_fraction"}
+    assert set(last.seconds) == {"train", "encrypt", "aggregate", "decrypt", "evaluate"}
