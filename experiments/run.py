@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -27,7 +28,11 @@ register()
 def _run(config: Any) -> float:
     from fedpriv.runner import run
 
-    logging.getLogger("flwr").handlers.clear()
+    logging.getLogger("flwr").handlers.clear()  # it writes its lines itself and again through the root
+    if sys.stderr.isatty():
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.WARNING)  # the progress display says the rest; the log file has all
     settings = HydraConfig.get()
     try:
         report = run(config, list(settings.overrides.task), Path(settings.runtime.output_dir), Console())
@@ -41,7 +46,7 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us instead of being printed
     try:
         _run()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         sys.exit(_refuse(explain(error)))
 
 

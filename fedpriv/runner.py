@@ -175,7 +175,7 @@ def _tracker(config: RunConfig, overrides: list[str], output_dir: Path | None) -
     with RunLogger.start(
         uri=config.tracking.uri,
         experiment=config.tracking.experiment,
-        run_name=config.tracking.run_name,
+        run_name=config.tracking.run_name or _run_name(config),
         artifact_root=None,
         config=plain,
         seed=config.seed,
@@ -185,6 +185,11 @@ def _tracker(config: RunConfig, overrides: list[str], output_dir: Path | None) -
         log_dir=output_dir,
     ) as logger:
         yield logger
+
+
+def _run_name(config: RunConfig) -> str:
+    task = str(config.task.get("_target_")).rsplit(".", 1)[-1].removesuffix("Task").lower()
+    return f"{task}-{config.privacy.unit.value}-{config.secure.scheme.value}-seed{config.seed}"
 
 
 def _launch(config: RunConfig, text: str, watch: _Watch) -> Outcome:

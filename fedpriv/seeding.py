@@ -5,7 +5,7 @@ protects somebody (noise, keys, shares) comes from the operating system, never f
 """
 
 import hashlib
-from numbers import Integral
+import operator
 
 import numpy as np
 
@@ -24,18 +24,17 @@ def derive(seed: int, *purpose: str | int) -> int:
         An integer in [0, 2**128).
 
     Raises:
-        ValueError: for text that holds the separator U+001F.
+        TypeError: for a purpose that is neither text nor a whole number.
     """
     text = "\x1f".join([str(int(seed)), *map(_spell, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
 def _spell(part: str | int) -> str:
-    if isinstance(part, Integral):
-        return f"int:{int(part)}"
-    if "\x1f" in str(part):
-        raise ValueError(f"purpose {part!r} holds the separator U+001F")
-    return f"str:{part}"
+    if not isinstance(part, str):
+        return f"int:{operator.index(part)}"
+    # escaped, so that no text can look like two parts
+    return "str:" + part.replace("\x1e", "\x1e0").replace("\x1f", "\x1e1")
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:

@@ -97,7 +97,9 @@ def build_privacy(config: RunConfig) -> PrivacySettings | None:
     if privacy.unit is PrivacyUnit.none:
         return None
     if privacy.delta is None:
-        raise UserError("privacy.delta: is missing; epsilon means nothing without it, e.g. privacy.delta=1e-5")
+        raise UserError(
+            "privacy.delta: is missing; epsilon means nothing without it, e.g. privacy.delta=1e-5"
+        )
     if (privacy.epsilon is None) == (privacy.noise_multiplier is None):
         raise UserError(
             f"privacy.epsilon={privacy.epsilon}, privacy.noise_multiplier={privacy.noise_multiplier}: "
@@ -132,8 +134,8 @@ def planted_faults(config: RunConfig) -> dict[int, str]:
         client, _, kind = text.partition(":")
         if not client.isdecimal() or int(client) >= config.federation.clients or kind not in faults.KINDS:
             raise UserError(
-                f"federation.faults={text}: needs CLIENT:KIND with a client below {config.federation.clients} "
-                f"and a kind of {', '.join(faults.KINDS)}"
+                f"federation.faults={text}: needs CLIENT:KIND with a client below "
+                f"{config.federation.clients} and a kind of {', '.join(faults.KINDS)}"
             )
         planted[int(client)] = kind
     return planted

@@ -93,8 +93,8 @@ def _check_numbers(config: RunConfig) -> None:
         )
     if federation.min_replies > max_updates(config):
         raise UserError(
-            f"federation.min_replies={federation.min_replies}: only {max_updates(config)} clients are asked per "
-            "round; lower it"
+            f"federation.min_replies={federation.min_replies}: only {max_updates(config)} clients are asked "
+            "per round; lower it"
         )
     planted_faults(config)
 
@@ -132,14 +132,16 @@ def _check_secure(config: RunConfig) -> None:
     if secure.scheme is Scheme.plain:
         return
     if secure.min_clients < 2:
-        raise UserError(f"secure.min_clients={secure.min_clients}: a sum of one update hides nothing; use 2 or more")
+        raise UserError(
+            f"secure.min_clients={secure.min_clients}: a sum of one update hides nothing; use 2 or more"
+        )
     if secure.min_clients > max_updates(config):
         raise UserError(
-            f"secure.min_clients={secure.min_clients}: only {max_updates(config)} clients are asked per round; "
-            "raise federation.clients or federation.cohort"
+            f"secure.min_clients={secure.min_clients}: only {max_updates(config)} clients are asked per "
+            "round; raise federation.clients or federation.cohort"
         )
     if config.federation.min_replies < secure.min_clients:
         raise UserError(
-            f"federation.min_replies={config.federation.min_replies}: the key holder opens no sum of fewer than "
-            f"secure.min_clients={secure.min_clients}; raise it to that"
+            f"federation.min_replies={config.federation.min_replies}: the key holder opens no sum of fewer "
+            f"than secure.min_clients={secure.min_clients}; raise it to that"
         )

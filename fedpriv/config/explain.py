@@ -7,7 +7,12 @@ from typing import Any
 
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from yaml import MarkedYAMLError
 
 _PRINT = "`--cfg job` prints all keys"
@@ -36,13 +41,21 @@ def needs(message: str) -> str:
 
 
 def closest(key: str, known: Iterable[str]) -> str | None:
-    """Return the known dotted key that ``key`` most likely misspells, or whose last part it is."""
-    keys = [name for name in known if not key.startswith(name + ".")]
-    if match := difflib.get_close_matches(key, keys, 1, 0.7):
+    """Return the known dotted key that ``key`` most likely misspells, or None.
+
+    Looked for among the keys of its own group, then whole if there is no such group, then by its
+    last part anywhere.
+    """
+    keys = [name for name in known if not key.startswith(f"{name}.")]
+    group, _, last = key.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in keys if name.rpartition(".")[0] == group}
+    if match := difflib.get_close_matches(last, list(siblings), 1, 0.7):
+        return siblings[match[0]]
+    if not siblings and (match := difflib.get_close_matches(key, keys, 1, 0.7)):
         return match[0]
-    last = {name.rpartition(".")[2]: name for name in reversed(keys)}
-    match = difflib.get_close_matches(key.rpartition(".")[2], list(last), 1, 0.8)
-    return last[match[0]] if match else None
+    anywhere = {name.rpartition(".")[2]: name for name in reversed(keys)}
+    match = difflib.get_close_matches(last, list(anywhere), 1, 0.8)
+    return anywhere[match[0]] if match else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -109,7 +122,9 @@ def _dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _value(chain: list[BaseException], whole: str) -> str:
     telling = next((e for e in chain if isinstance(e, OmegaConfBaseException)), chain[0])
-    message = next((line.strip() for line in str(telling).splitlines() if line.strip()), type(telling).__name__)
+    message = next(
+        (line.strip() for line in str(telling).splitlines() if line.strip()), type(telling).__name__
+    )
     key = str(getattr(telling, "full_key", None) or "")
     if isinstance(telling, MissingMandatoryValue):
         return f"{key}: is missing; give it on the command line as {key}=..."

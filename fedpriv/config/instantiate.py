@@ -71,7 +71,11 @@ def _locate(field: str, spec: Any, kind: Any) -> Callable[..., Any]:
     except (ImportError, KeyError, ValueError) as error:
         raise UserError(f"{where}: no such object; check the spelling") from error
     # walking on to what a module imports would reach anything at all, torch.hub.load for one
-    if attribute.startswith("_") or getattr(target, "__module__", None) != module_name or not callable(target):
+    if (
+        attribute.startswith("_")
+        or getattr(target, "__module__", None) != module_name
+        or not callable(target)
+    ):
         raise UserError(f"{where}: not allowed; name a public class or function where it is defined")
     if inspect.isabstract(target) or not _makes(target, kind):
         raise UserError(f"{where}: makes no {field}; choose one of configs/{field}/*.yaml")
@@ -111,7 +115,11 @@ def _checked(
     for name in arguments:
         if name not in parameters:
             close = closest(name, parameters)
-            hint = f"did you mean {field}.{close}?" if close else f"it takes {', '.join(parameters) or 'nothing'}"
+            hint = (
+                f"did you mean {field}.{close}?"
+                if close
+                else f"it takes {', '.join(parameters) or 'nothing'}"
+            )
             raise UserError(f"{field}.{name}={arguments[name]}: {field} has no such key; {hint}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and arguments.get(name, "???") == "???":
@@ -134,6 +142,8 @@ def _supported(hint: Any) -> Any:
     """Return the hint if OmegaConf can check it, else Any."""
     parts = typing.get_args(hint)
     simple = hint in _PLAIN or (parts and all(part in (*_PLAIN, type(None)) for part in parts))
-    if typing.get_origin(hint) in (list, dict) or (simple and len([p for p in parts if p is not type(None)]) <= 1):
+    if typing.get_origin(hint) in (list, dict) or (
+        simple and len([p for p in parts if p is not type(None)]) <= 1
+    ):
         return hint
     return Any

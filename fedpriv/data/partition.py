@@ -56,7 +56,9 @@ def dirichlet(
     if not 0 < alpha <= 1e6:
         raise UserError(f"partition.alpha={alpha}: must be positive and at most 1000000 (nearly iid)")
     if min_images < 1:
-        raise UserError(f"partition.min_images={min_images}: must be at least 1; a client needs something to train on")
+        raise UserError(
+            f"partition.min_images={min_images}: must be at least 1; a client needs something to train on"
+        )
     _require_images(dataset, clients, min_images)
     random = generator(seed, "partition")
     for _ in range(1000):

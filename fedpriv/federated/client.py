@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from fedpriv.federated import faults
 from fedpriv.federated.messages import MessageError, TrainReply, TrainRequest
@@ -73,9 +72,7 @@ def _optimise(
         site.local.at_round(request.round, site.rounds),
         proximal_mu=request.settings.get("proximal-mu", 0.0),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(site.seed, "head", client) % 2**63)
-        head = site.build_head(client)
+    head = site.build_head(client)
     head_parameters = None if head is None else FlatParameters(head)
     if head_parameters is not None and memory.head is not None:
         head_parameters.load(memory.head)

@@ -11,6 +11,7 @@ from torch import nn
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
+from fedpriv.seeding import derive
 from fedpriv.tasks.base import Task
 from fedpriv.training.local import ClientData, LocalSettings
 from fedpriv.training.parameters import FlatParameters
@@ -30,7 +31,6 @@ class Site:
         local: how clients optimise.
         privacy: DP-SGD settings, or None.
         codec: seals updates.
-        decoder: opens sums; only where the key holder's key is at hand.
         faults: planted faults by client, for tests of robustness.
     """
 
@@ -85,5 +85,9 @@ class Site:
         return self._plans[client]
 
     def build_head(self, client: int) -> nn.Module | None:
-        """Return the client's private head, freshly initialised."""
-        return self.task.build_head(self.dataset(client), int(getattr(self.backbone, "features", 0)))
+        """Return the client's private head as the run's seed initialises it, or None."""
+        if type(self.task).build_head is Task.build_head:
+            return None  # seeding torch costs more than a small client's whole bookkeeping
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, "head", client) % 2**63)
+            return self.task.build_head(self.dataset(client), int(getattr(self.backbone, "features", 0)))

@@ -130,7 +130,9 @@ def noise_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
         low, at_low = low / 2.0, cost(low / 2.0)
     while at_high < 0.995 * epsilon and high > 1.001 * low:
         # epsilon is close to a power of the noise, so a straight line in logarithms finds it fast
-        share = math.log(at_low / (0.998 * epsilon)) / math.log(at_low / at_high) if at_low < math.inf else 0.5
+        share = (
+            math.log(at_low / (0.998 * epsilon)) / math.log(at_low / at_high) if at_low < math.inf else 0.5
+        )
         middle = low * (high / low) ** min(max(share, 0.1), 0.9)
         if (at_middle := cost(middle)) <= epsilon:
             high, at_high = middle, at_middle

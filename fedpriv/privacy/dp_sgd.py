@@ -42,7 +42,9 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
         """Sum the per-example gradients, each scaled to norm at most ``max_grad_norm``."""
         samples = self.grad_samples
         if len(samples[0]):
-            norms = torch.stack([sample.flatten(1).norm(2, dim=1) for sample in samples], dim=1).norm(2, dim=1)
+            norms = torch.stack([sample.flatten(1).norm(2, dim=1) for sample in samples], dim=1).norm(
+                2, dim=1
+            )
             if not bool(torch.isfinite(norms).all()):
                 for sample in samples:
                     # overwritten, for a factor of zero would leave NaN
@@ -68,12 +70,16 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
 def per_example_gradients(module: nn.Module) -> Iterator[GradSampleModule]:
     """Let ``module`` compute per-example gradients (Opacus hooks) inside the block.
 
+    Guarantee:
+        - Afterwards, also after an error, the module holds no hook and nothing of any example.
+
     Raises:
         ValueError: for layers that mix examples (batch normalisation) or keep running statistics.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(f"model layer {name}: batch normalisation mixes examples; use GroupNorm")
+            message = f"model layer {name}: batch normalisation mixes examples; use GroupNorm"
+            raise ValueError(message)  # noqa: TRY004 - the type of a layer is a value here
     try:
         wrapped = GradSampleModule(module, batch_first=True, loss_reduction="mean")
     except NotImplementedError as error:
@@ -85,6 +91,18 @@ def per_example_gradients(module: nn.Module) -> Iterator[GradSampleModule]:
             yield wrapped
         finally:
             wrapped.to_standard_module()
+            _forget(module)
+
+
+def _forget(module: nn.Module) -> None:
+    """Remove what Opacus leaves behind: gradients and activations of single examples."""
+    for layer in module.modules():
+        for name in ("activations", "max_batch_len"):
+            vars(layer).pop(name, None)
+    for parameter in module.parameters():
+        parameter.grad = None
+        for name in ("grad_sample", "summed_grad", "_forward_counter"):
+            vars(parameter).pop(name, None)
 
 
 def poisson_sample(plan: SamplePlan, source: RandomSource) -> NDArray[np.int64]:

@@ -65,7 +65,9 @@ class ClassificationTask(Task):
             left, top = index % columns * cell_width + 4, index // columns * cell_height + 2
             pixels = image[0] if channels == 1 else np.moveaxis(image, 0, -1)
             picture = Image.fromarray(pixels).convert("RGB")
-            sheet.paste(picture.resize((width * _ZOOM, height * _ZOOM), Image.Resampling.NEAREST), (left, top))
+            sheet.paste(
+                picture.resize((width * _ZOOM, height * _ZOOM), Image.Resampling.NEAREST), (left, top)
+            )
             colour = (20, 140, 60) if target == guess else (190, 40, 30)
             pen.text((left, top + height * _ZOOM + 4), f"is {target}, said {guess}", fill=colour)
         return sheet

@@ -46,7 +46,9 @@ class FlatParameters:
         """Move the parameters of ``module`` into one vector; their values stay."""
         floating = [name for name, buffer in module.named_buffers() if buffer.is_floating_point()]
         if floating:
-            raise ValueError(f"model: buffer {floating[0]} is not a parameter; use layers without running statistics")
+            raise ValueError(
+                f"model: buffer {floating[0]} is not a parameter; use layers without running statistics"
+            )
         named = list(module.named_parameters())
         for name, parameter in named:
             if parameter.dtype != torch.float32:

@@ -138,7 +138,7 @@ def test_fedprox_pulls_the_clients_to_the_global_model(tiny):
     start = run(tiny(*sgd, "training.learning_rate=1e-12")).parameters
     far = run(tiny(*sgd)).parameters
     near = run(tiny(*sgd, "strategy=fedprox", "strategy.proximal_mu=10")).parameters
-    assert np.linalg.norm(near - start) < 0.5 * np.linalg.norm(far - start)
+    assert np.linalg.norm(near - start) < 0.7 * np.linalg.norm(far - start)
 
 
 def test_a_cohort_asks_that_many_clients(tiny):

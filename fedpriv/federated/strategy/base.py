@@ -302,7 +302,7 @@ class Strategy(FlowerStrategy):
         metrics: dict[str, float] = {}
         if measured is not None:
             result.evaluate_metrics_serverapp[server_round] = measured
-            metrics = {name: float(value) for name, value in measured.items() if isinstance(value, int | float)}
+            metrics = {key: float(value) for key, value in measured.items() if isinstance(value, int | float)}
         if current is None or current.tally is None:
             report = RoundResult(server_round, metrics, seconds={"evaluate": evaluate_seconds})
         else:

@@ -1,0 +1,235 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+from torch import nn
+
+from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients
+from fedpriv.privacy.noise import FastSource, RandomSource
+from fedpriv.privacy.plan import SamplePlan
+from fedpriv.training.local import ClientData, LocalSettings, train_plain, train_private
+from tests.training.tiny import TinyTask, convolutional, examples, flat, inputs, linear
+
+PLAIN_SGD = LocalSettings(momentum=0.0, learning_rate=1.0)
+
+
+class Scripted(RandomSource):
+    """Chooses the examples it is told to, then adds no noise, or that of a seeded source."""
+
+    name = "scripted"
+
+    def __init__(self, *samples, noise=0.0):
+        self._samples = list(samples)
+        self._noise = noise
+        self._fast = FastSource(11)
+        self.drawn = 0
+
+    def uniform(self, count):
+        chosen = self._samples.pop(0)
+        numbers = np.full(count, 1.0 - 2**-53)
+        numbers[list(chosen)] = 0.0
+        return numbers
+
+    def normal(self, count):
+        self.drawn += 1
+        return self._noise * self._fast.normal(count)
+
+
+def plan(count, steps=1, noise=1.0, clip=0.5, rate=0.5):
+    return SamplePlan(count, rate, steps, noise, clip, 1e-5, None)
+
+
+def clipped_mean(model, data, chosen, clip, expected):
+    """Brute force: one backward pass per example, clipped to norm ``clip``, summed, over ``expected``."""
+    total = torch.zeros_like(flat(model))
+    for index in chosen:
+        one = ClientData(data.images[index : index + 1], data.targets[index : index + 1])
+        loss = TinyTask().loss(model(inputs(one)), one.targets)
+        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+        total += gradient * min(1.0, clip / (float(gradient.norm()) + 1e-6))
+    return total / expected
+
+
+@pytest.mark.parametrize("clip", [0.05, 0.5, 1e6])
+@pytest.mark.parametrize("chosen", [[0], [1, 4, 7], list(range(8))])
+def test_a_step_without_noise_is_the_mean_of_clipped_per_example_gradients(clip, chosen):
+    data, model = examples(8), convolutional()
+    expected = clipped_mean(model, data, chosen, clip, expected=4.0)
+    before = flat(model).clone()
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=clip), Scripted(chosen), seed=0)
+    torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_private_head_is_clipped_together_with_the_backbone():
+    data = examples(8)
+    whole = convolutional()
+    backbone, head = whole[:5], whole[5:]
+    expected = clipped_mean(whole, data, [1, 2], 0.1, expected=4.0)
+    before = flat(whole).clone()
+    train_private(TinyTask(), backbone, head, data, PLAIN_SGD, plan(8, clip=0.1), Scripted([1, 2]), seed=0)
+    torch.testing.assert_close(before - flat(whole), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_example_moves_the_sum_by_at_most_the_clipping_norm():
+    data = examples(8)
+    data.targets[3] = 1e4
+    moved = []
+    for chosen in ([1, 2], [1, 2, 3]):
+        model = convolutional()
+        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=0.5), Scripted(chosen), seed=0)
+        moved.append(flat(model))
+    sensitivity = 4.0 * float((moved[0] - moved[1]).norm())
+    assert 0.49 < sensitivity <= 0.5 * (1 + 1e-4)
+
+
+class Flat(TinyTask):
+    def loss(self, outputs, targets):
+        return 0.0 * outputs.sum() / len(targets)
+
+
+def test_guarantee_noise_has_standard_deviation_multiplier_times_norm_over_the_expected_batch():
+    data = examples(8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4000, bias=False), nn.Linear(4000, 1))
+    before = flat(model).clone()
+    train_private(Flat(), model, None, data, PLAIN_SGD, plan(8, noise=3.0, clip=0.5), FastSource(4), seed=0)
+    change = (flat(model) - before).double().numpy()
+    squares, count = float(np.sum((change / (3.0 * 0.5 / 4.0)) ** 2)), change.size
+    assert chi2.ppf(1e-6, count) < squares < chi2.isf(1e-6, count)
+    # one draw for all: no two parameters share their noise
+    assert len(np.unique((flat(model) - before).numpy())) > 0.9 * count
+
+
+def test_edge_an_empty_sample_takes_a_noisy_step():
+    data, model = examples(8), convolutional()
+    before, source = flat(model).clone(), Scripted([], noise=1.0)
+    loss = train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), source, seed=0)
+    assert source.drawn == 1
+    expected = FastSource(11).normal(before.numel()).astype(np.float32) * 0.5 / 4.0
+    np.testing.assert_allclose((before - flat(model)).numpy(), expected, rtol=1e-3, atol=1e-6)
+    assert math.isnan(loss)
+
+
+def test_edge_the_loss_of_an_empty_sample_is_left_out_of_the_mean():
+    losses = []
+    for samples in ([[1, 2]], [[1, 2], []], [[], [1, 2]]):
+        model, source = convolutional(), Scripted(*samples)
+        made = plan(8, steps=len(samples))
+        losses.append(train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, made, source, seed=0))
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_guarantee_exactly_the_accounted_number_of_noisy_steps_is_taken(monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        torch.optim.SGD,
+        "step",
+        lambda self, *_: taken.append([p.grad.clone() for g in self.param_groups for p in g["params"]]),
+    )
+    source = Scripted([1], [], [2, 3], [], [0], noise=1.0)
+    made = plan(8, steps=5)
+    train_private(TinyTask(), convolutional(), None, examples(8), PLAIN_SGD, made, source, seed=0)
+    assert len(taken) == source.drawn == made.after_round(())[0][2] == 5
+    # frozen weights: each step has its own noise
+    norms = {float(torch.cat([g.flatten() for g in gradients]).norm()) for gradients in taken}
+    assert len(norms) == 5
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_edge_an_example_whose_gradient_is_not_finite_contributes_zero(bad):
+    data, model = examples(8), convolutional()
+    expected = clipped_mean(model, data, [1, 2], 0.5, expected=4.0)
+    data.targets[5] = bad
+    before = flat(model).clone()
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted([1, 5, 2]), seed=0)
+    torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_edge_a_gradient_whose_norm_overflows_contributes_zero():
+    data, model = examples(4), linear()
+    data.targets[2] = 1e30
+    before = flat(model).clone()
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(4), Scripted([2]), seed=0)
+    assert torch.equal(before, flat(model))
+
+
+def test_the_proximal_pull_is_added_after_the_noise():
+    data, mu = examples(4), 0.3
+    model, brute = linear(), linear()
+    start = flat(brute).clone()
+    for chosen in ([0, 1], [2, 3]):
+        gradient = clipped_mean(brute, data, chosen, 0.5, expected=2.0) + mu * (flat(brute) - start)
+        nn.utils.vector_to_parameters(flat(brute) - gradient, brute.parameters())
+    settings = LocalSettings(momentum=0.0, learning_rate=1.0, proximal_mu=mu)
+    train_private(TinyTask(), model, None, data, settings, plan(4, steps=2), Scripted([0, 1], [2, 3]), seed=0)
+    torch.testing.assert_close(flat(model), flat(brute), rtol=1e-4, atol=1e-6)
+
+
+def test_hooks_are_gone_afterwards_and_rounds_can_follow_each_other():
+    data, model = examples(8), convolutional()
+    before = {name: set(vars(module)) for name, module in model.named_modules()}
+    for _ in range(2):
+        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, noise=0.01), FastSource(1), seed=0)
+    for name, module in model.named_modules():
+        assert not module._forward_hooks
+        assert not module._backward_hooks
+        assert set(vars(module)) == before[name]
+    for parameter in model.parameters():
+        # per-example gradients are the private data's, and large
+        assert not vars(parameter)
+        assert parameter.grad is None
+    twin = convolutional()
+    twin.load_state_dict(model.state_dict())
+    for module in (model, twin):
+        train_plain(TinyTask(), module, None, data, PLAIN_SGD, seed=0)
+    assert torch.equal(flat(model), flat(twin))
+
+
+def test_hooks_are_gone_after_an_error_too():
+    class Broken(TinyTask):
+        def loss(self, outputs, targets):
+            raise RuntimeError("planted")
+
+    model = convolutional()
+    with pytest.raises(RuntimeError, match="planted"):
+        train_private(Broken(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]), seed=0)
+    assert not any(module._forward_hooks or hasattr(module, "activations") for module in model.modules())
+    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]), seed=0)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm2d(3), nn.InstanceNorm2d(3, track_running_stats=True, affine=True)]
+)
+def test_layers_that_mix_or_remember_examples_are_refused(layer):
+    model = nn.Sequential(layer, *linear())
+    with pytest.raises(ValueError, match=r"batch norm|running"), per_example_gradients(model):
+        pytest.fail("not refused")
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_data_other_than_planned_is_refused():
+    with pytest.raises(ValueError, match="the plan is for 7 examples, the client has 8"):
+        train_private(TinyTask(), linear(), None, examples(8), PLAIN_SGD, plan(7), Scripted([1]), seed=0)
+
+
+def test_a_fast_source_makes_private_training_reproducible():
+    trained = []
+    for seed in (1, 1, 2):
+        model = convolutional()
+        train_private(
+            TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8, steps=4), FastSource(seed), seed=0
+        )
+        trained.append(flat(model))
+    assert torch.equal(trained[0], trained[1])
+    assert not torch.equal(trained[0], trained[2])
+
+
+def test_the_optimiser_draws_one_vector_of_noise_per_step():
+    model = linear()
+    source = Scripted(noise=1.0)
+    with per_example_gradients(model):
+        optimizer = PrivateOptimizer(torch.optim.SGD(model.parameters(), lr=1.0), plan(8), source)
+        optimizer.use_no_examples()
+        assert optimizer.pre_step()
+    assert source.drawn == 1
