@@ -43,7 +43,9 @@ class Task(ABC):
     baseline_label: str
     """What :meth:`baseline` stands for, e.g. ``mean predictor``."""
 
-    def split(self, dataset: ImageDataset, test_subjects: int, seed: int) -> tuple[ImageDataset, ImageDataset]:
+    def split(
+        self, dataset: ImageDataset, test_subjects: int, seed: int
+    ) -> tuple[ImageDataset, ImageDataset]:
         """Split by identity: people to train on, and people never trained on.
 
         Args:

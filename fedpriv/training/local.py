@@ -79,6 +79,14 @@ def build_optimizer(settings: LocalSettings, parameters: list[nn.Parameter]) -> 
     raise ValueError(f"training.optimizer={settings.optimizer}: choose sgd, adam or adamw")
 
 
+def warm_up() -> None:
+    """Make torch import now what its first optimiser step would import, a second of work."""
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.0)
+    parameter.sum().backward()
+    optimizer.step()
+
+
 class _Proximal:
     """Adds mu (w - w_t), the gradient of mu/2 ||w - w_t||^2, to every gradient.
 

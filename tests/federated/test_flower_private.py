@@ -19,7 +19,9 @@ def test_the_installed_flower_is_the_pinned_one():
 
 def test_the_package_pins_the_same_flower_exactly():
     text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
-    assert f"flwr[simulation]=={flower_private.PINNED_VERSION}" in tomllib.loads(text)["project"]["dependencies"]
+    assert (
+        f"flwr[simulation]=={flower_private.PINNED_VERSION}" in tomllib.loads(text)["project"]["dependencies"]
+    )
 
 
 def test_node_and_error_numbers_are_flowers():
@@ -51,11 +53,7 @@ def test_an_error_reply_carries_the_code_and_no_text():
 def test_only_one_file_touches_flowers_private_parts():
     folder = Path(flower_private.__file__).parents[1]
     private = ("flwr.supercore", "flwr.common", "flwr.proto", "flwr.server.", "flwr.superlink", "__dict__")
-    guilty = {
-        path.name
-        for path in folder.rglob("*.py")
-        if any(word in path.read_text() for word in private)
-    }
+    guilty = {path.name for path in folder.rglob("*.py") if any(word in path.read_text() for word in private)}
     # Grid's public signature itself names flwr.supercore.run.Run
     assert guilty == {"flower_private.py", "inprocess.py"}
 
@@ -67,7 +65,9 @@ def test_push_and_pull_answer_like_send_and_receive():
 
     @app.query("echo")
     def echo(message, context):
-        return Message(RecordDict({"n": ConfigRecord({"p": context.node_config["partition-id"]})}), reply_to=message)
+        return Message(
+            RecordDict({"n": ConfigRecord({"p": context.node_config["partition-id"]})}), reply_to=message
+        )
 
     grid = InProcessGrid(SerialExecutor(app), nodes=3)
     nodes = list(grid.get_node_ids())

@@ -80,13 +80,20 @@ def test_a_cause_is_an_identifier_or_unknown(text):
     assert len(caught.value.cause) <= 32
 
 
-_VALUES = st.one_of(st.integers(-9, 9), st.floats(), st.text(max_size=4), st.booleans(), st.binary(max_size=4))
+_VALUES = st.one_of(
+    st.integers(-9, 9), st.floats(), st.text(max_size=4), st.booleans(), st.binary(max_size=4)
+)
 
 
 @given(st.dictionaries(st.sampled_from(["run", "round", "weight", "count", "role", "partition"]), _VALUES))
 def test_arbitrary_records_raise_message_errors_only(fields):
-    content = RecordDict({"request": ConfigRecord(fields), "node": ConfigRecord(fields),
-                          "status": ConfigRecord({"outcome": "ok"})})
+    content = RecordDict(
+        {
+            "request": ConfigRecord(fields),
+            "node": ConfigRecord(fields),
+            "status": ConfigRecord({"outcome": "ok"}),
+        }
+    )
     for parse in (TrainRequest.from_content, ReleaseRequest.from_content, Description.from_content):
         with pytest.raises(MessageError):
             parse(content)

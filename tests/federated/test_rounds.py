@@ -24,9 +24,14 @@ def honest(message, update, examples=None, scheme="plain", **changes):
     vector = np.asarray(update, np.float32) * np.float32(request.weight)
     header = Header(
         **{
-            "scheme": scheme, "run_id": bytes.fromhex(RUN_ID), "round": request.round, "client": partition,
-            "parameters": LAYOUT.size, "layout": LAYOUT.digest,
-            "examples": MEMBERS[partition].examples if examples is None else examples, **changes,
+            "scheme": scheme,
+            "run_id": bytes.fromhex(RUN_ID),
+            "round": request.round,
+            "client": partition,
+            "parameters": LAYOUT.size,
+            "layout": LAYOUT.digest,
+            "examples": MEMBERS[partition].examples if examples is None else examples,
+            **changes,
         }
     )
     reply = TrainReply(scheme, seal(header, vector.tobytes()), {"train-loss": 1.0 + partition})
@@ -127,21 +132,27 @@ BROKEN = {
 @pytest.mark.parametrize("cause", BROKEN)
 def test_a_broken_client_costs_its_own_update_and_is_counted_by_cause(session, cause):
     """Clients 1 to 3 send 7, so whatever client 0 does the mean is 7."""
-    model, report = run_round(session, lambda p, m: BROKEN[cause](m) if p == 0 else honest(m, np.full(4, 7.0)))
+    model, report = run_round(
+        session, lambda p, m: BROKEN[cause](m) if p == 0 else honest(m, np.full(4, 7.0))
+    )
     np.testing.assert_allclose(model, 7.0, rtol=1e-6)
     assert report.failures == {cause: 1}
     assert (report.asked, report.replied) == (4, 3)
 
 
 def test_metrics_that_are_no_numbers_are_refused(session):
-    model, report = run_round(session, lambda p, m: _text_metric(m) if p == 0 else honest(m, np.ones(4)))
+    _, report = run_round(session, lambda p, m: _text_metric(m) if p == 0 else honest(m, np.ones(4)))
     assert report.failures == {"malformed": 1}
 
 
 @pytest.mark.parametrize(("code", "cause"), [(2, "exception"), (3, "no_reply"), (99, "flower_error")])
 def test_flowers_own_errors_are_counted_and_their_text_is_dropped(session, code, cause):
     def behave(partition, message):
-        return Message(Error(code, "secret=42"), reply_to=message) if partition == 0 else honest(message, np.ones(4))
+        return (
+            Message(Error(code, "secret=42"), reply_to=message)
+            if partition == 0
+            else honest(message, np.ones(4))
+        )
 
     _, report = run_round(session, behave)
     assert report.failures == {cause: 1}
@@ -160,9 +171,7 @@ def test_a_second_reply_of_the_same_client_is_not_added(session):
 
 
 def test_too_few_replies_discard_the_round_and_leave_the_model(session):
-    model, report = run_round(
-        session, lambda p, m: honest(m, np.ones(4)) if p < 2 else None, min_replies=3
-    )
+    model, report = run_round(session, lambda p, m: honest(m, np.ones(4)) if p < 2 else None, min_replies=3)
     assert not model.any()
     assert report.failures == {"no_reply": 2, "round_discarded": 2}
 

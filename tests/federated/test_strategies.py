@@ -69,7 +69,9 @@ def test_cohorts_are_drawn_by_seed_and_round_alone(session):
 def test_every_client_is_drawn_equally_often(session):
     """4 of 10 over 2000 rounds: 800 +- 22 (binomial sd); five sd either way."""
     strategy = _strategy(session, 4)
-    counts = np.bincount([m.partition for number in range(2000) for m in strategy.cohort(number)], minlength=10)
+    counts = np.bincount(
+        [m.partition for number in range(2000) for m in strategy.cohort(number)], minlength=10
+    )
     assert abs(counts - 800).max() < 110
 
 

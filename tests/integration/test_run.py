@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import stat
 from pathlib import Path
 
@@ -66,8 +65,11 @@ def test_an_encrypted_run_gives_the_plain_curve_up_to_quantisation(tiny):
 def test_planted_faults_cost_their_updates_and_are_counted_by_cause(tiny, workers):
     report = run(
         tiny(
-            "data.people=8", "federation.clients=6", f"engine.workers={workers}",
-            "federation.faults=[1:raise,2:nan,3:shape,4:silent]", "federation.client_timeout_s=5",
+            "data.people=8",
+            "federation.clients=6",
+            f"engine.workers={workers}",
+            "federation.faults=[1:raise,2:nan,3:shape,4:silent]",
+            "federation.client_timeout_s=5",
             "federation.rounds=1",
         )
     )
@@ -132,7 +134,10 @@ def test_everything_composes(tiny):
 
 def test_fedprox_pulls_the_clients_to_the_global_model(tiny):
     sgd = (
-        "federation.rounds=1", "training.optimizer=sgd", "training.learning_rate=0.05", "training.momentum=0",
+        "federation.rounds=1",
+        "training.optimizer=sgd",
+        "training.learning_rate=0.05",
+        "training.momentum=0",
         "training.batch_size=2",
     )
     start = run(tiny(*sgd, "training.learning_rate=1e-12")).parameters
@@ -152,7 +157,9 @@ def test_the_key_is_private_and_gone_after_the_run(tiny, monkeypatch):
 
     def watch(config, text, observer):
         path = Path(config.secure.key_file)
-        seen.update(path=path, file=stat.S_IMODE(path.stat().st_mode), folder=stat.S_IMODE(path.parent.stat().st_mode))
+        seen.update(
+            path=path, file=stat.S_IMODE(path.stat().st_mode), folder=stat.S_IMODE(path.parent.stat().st_mode)
+        )
         return launch(config, text, observer)
 
     monkeypatch.setattr(runner, "_launch", watch)
@@ -167,7 +174,10 @@ def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     report = run(
         tiny(
-            "tracking=mlflow", f"tracking.uri={uri}", "privacy=dp_sgd", "secure=bfv",
+            "tracking=mlflow",
+            f"tracking.uri={uri}",
+            "privacy=dp_sgd",
+            "secure=bfv",
             "federation.faults=[1:raise]",
         ),
         ["privacy=dp_sgd"],
@@ -179,8 +189,18 @@ def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
     assert found.data.params["federation.clients"] == "4"
     assert {"git_commit", "seed", "config_hash", "overrides"} <= set(found.data.tags)
     for name in (
-        "angular_error_deg", "train_loss", "epsilon", "delta", "bytes_up", "bytes_down", "clients_failed",
-        "clients_failed_exception", "seconds_train", "seconds_encrypt", "seconds_aggregate", "seconds_decrypt",
+        "angular_error_deg",
+        "train_loss",
+        "epsilon",
+        "delta",
+        "bytes_up",
+        "bytes_down",
+        "clients_failed",
+        "clients_failed_exception",
+        "seconds_train",
+        "seconds_encrypt",
+        "seconds_aggregate",
+        "seconds_decrypt",
         "seconds_evaluate",
     ):
         history = client.get_metric_history(report.mlflow_run_id, name)
@@ -200,7 +220,7 @@ def test_the_checkpoint_is_the_final_model(tiny, tmp_path):
     with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as saved:
         np.testing.assert_array_equal(saved["parameters"], report.parameters)
         assert int(saved["round"]) == 2
-    assert os.listdir(tmp_path) == ["checkpoint.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
 def test_nothing_is_tracked_when_the_configuration_is_refused(tiny, tmp_path):

@@ -2,12 +2,13 @@
 
 The arrays that a cohort shares (the global model) are sent once per worker and round; contexts
 travel with their messages, so any worker serves any client. Workers are our own child processes
-and speak pickle over a private socket pair; nothing from outside reaches it.
+and speak pickle over private pipes; nothing from outside reaches it.
 """
 
+import contextlib
+import fcntl
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ from fedpriv.federated.engines.inprocess import Executor
 
 SHARED_ARRAY_BYTES = 1 << 16
 """Arrays from this size on are sent once per worker and batch of messages."""
+
+PIPE_BYTES = 1 << 20
+"""What Linux lets a pipe of an ordinary user hold."""
 
 START_TIMEOUT_S = 120.0
 
@@ -50,10 +54,25 @@ class _Pickler(pickle.Pickler):
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
-    connection: Connection
-    task: int | None = None
+    input: Connection
+    output: Connection
+    tasks: deque[int] = field(default_factory=deque)
     deadline: float | None = None
     known: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Batch:
+    """The messages of one call, which of them wait, and which are done but not yet yielded."""
+
+    work: list[tuple[Message, Context]]
+    timeout_s: float | None
+    waiting: deque[int]
+    finished: dict[int, tuple[Message | None, Context]] = field(default_factory=dict)
+
+    def lose(self, task: int) -> None:
+        """Note that a task has no reply: its client was late, or its worker died."""
+        self.finished[task] = (None, self.work[task][1])
 
 
 class PoolExecutor(Executor):
@@ -85,84 +104,85 @@ class PoolExecutor(Executor):
         self, work: list[tuple[Message, Context]], timeout_s: float | None
     ) -> Iterator[tuple[Message | None, Context]]:
         """See :class:`Executor`; replies that overtake others are held back."""
-        waiting, finished, following = deque(range(len(work))), dict[int, tuple[Message | None, Context]](), 0
-        for worker in [worker for worker in self._workers if worker.task is not None]:
+        batch, following = _Batch(work, timeout_s, deque(range(len(work)))), 0
+        for worker in [worker for worker in self._workers if worker.tasks]:
             self._replace(worker)  # left over from a batch that nobody read to its end
         for worker in self._workers:
             worker.known = {}
-            worker.connection.send_bytes(pickle.dumps(("begin", None)))
+            worker.output.send_bytes(pickle.dumps(("begin", None)))
         while following < len(work):
-            for index, worker in enumerate(self._workers):
-                if worker.task is None and waiting:
-                    self._give(index, waiting.popleft(), work, timeout_s, finished)
-            self._collect(work, finished)
-            while following in finished:
-                yield finished.pop(following)
+            self._feed(batch)
+            if following not in batch.finished:
+                self._collect(batch)
+                self._feed(batch)  # before the reader takes its time over the reply
+            while following in batch.finished:
+                yield batch.finished.pop(following)
                 following += 1
 
     def close(self) -> None:
         """Stop all workers."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.output.close()
         for worker in self._workers:
             try:
                 worker.process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+            worker.input.close()
         self._workers = []
 
-    def _give(
-        self,
-        index: int,
-        task: int,
-        work: list[tuple[Message, Context]],
-        timeout_s: float | None,
-        finished: dict[int, tuple[Message | None, Context]],
-    ) -> None:
-        worker = self._workers[index]
+    def _feed(self, batch: _Batch) -> None:
+        """Give every worker a task, and a second one to begin with at once while many wait."""
+        for depth in (1, 2):
+            for worker in list(self._workers):
+                if len(worker.tasks) < depth and len(batch.waiting) > (depth - 1) * len(self._workers):
+                    self._give(worker, batch.waiting.popleft(), batch)
+
+    def _give(self, worker: _Worker, task: int, batch: _Batch) -> None:
         buffer = BytesIO()
         pickler = _Pickler(buffer, worker.known)
-        pickler.dump(work[task])
+        pickler.dump(batch.work[task])
         try:
             for number, array in pickler.new:
                 fields = (number, array.dtype, array.shape, array.stype, array.data)
-                worker.connection.send_bytes(
-                    pickle.dumps(("array", fields), protocol=pickle.HIGHEST_PROTOCOL)
-                )
-            worker.connection.send_bytes(pickle.dumps(("task", buffer.getvalue())))
+                worker.output.send_bytes(pickle.dumps(("array", fields), protocol=pickle.HIGHEST_PROTOCOL))
+            worker.output.send_bytes(pickle.dumps(("task", buffer.getvalue())))
         except (BrokenPipeError, ConnectionResetError):
-            finished[task] = (None, work[task][1])
-            self._replace(worker)
+            worker.tasks.append(task)
+            self._abandon(worker, batch)
             return
-        worker.task = task
-        worker.deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if not worker.tasks:
+            worker.deadline = None if batch.timeout_s is None else time.monotonic() + batch.timeout_s
+        worker.tasks.append(task)
 
-    def _collect(
-        self, work: list[tuple[Message, Context]], finished: dict[int, tuple[Message | None, Context]]
-    ) -> None:
-        busy = [worker for worker in self._workers if worker.task is not None]
+    def _collect(self, batch: _Batch) -> None:
+        """Wait for a reply, a death or a deadline, whichever comes first."""
+        busy = [worker for worker in self._workers if worker.tasks]
         deadlines = [worker.deadline for worker in busy if worker.deadline is not None]
         patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
-        ready = wait([worker.connection for worker in busy], timeout=patience) if busy else []
+        ready = wait([worker.input for worker in busy], timeout=patience) if busy else []
         for worker in busy:
-            task = worker.task
-            if task is None:
-                continue
-            if worker.connection in ready:
+            if worker.input in ready:
                 try:
-                    finished[task] = pickle.loads(worker.connection.recv_bytes())  # noqa: S301 - our own child
-                    worker.task = None
-                    continue
+                    reply = pickle.loads(worker.input.recv_bytes())  # noqa: S301 - our own child
                 except (EOFError, OSError):
-                    pass
-            elif worker.deadline is None or time.monotonic() < worker.deadline:
-                continue
-            finished[task] = (None, work[task][1])
-            self._replace(worker)
+                    self._abandon(worker, batch)
+                    continue
+                batch.finished[worker.tasks.popleft()] = reply
+                worker.deadline = None if batch.timeout_s is None else time.monotonic() + batch.timeout_s
+            elif worker.deadline is not None and time.monotonic() >= worker.deadline:
+                self._abandon(worker, batch)
+
+    def _abandon(self, worker: _Worker, batch: _Batch) -> None:
+        """Replace a worker that died or was late: its task is lost, one that it had not begun is not."""
+        batch.lose(worker.tasks.popleft())
+        batch.waiting.extendleft(reversed(worker.tasks))
+        self._replace(worker)
 
     def _start(self) -> _Worker:
-        ours, theirs = socket.socketpair()
+        their_input, our_output = _pipe()
+        our_input, their_output = _pipe()
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(self._threads),
@@ -170,20 +190,23 @@ class PoolExecutor(Executor):
             "MALLOC_TRIM_THRESHOLD_": str(2**32 - 1),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "fedpriv.federated.engines.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "fedpriv.federated.engines.worker", str(their_input), str(their_output)],
+            pass_fds=[their_input, their_output],
             env=environment,
             stdin=subprocess.DEVNULL,
         )
-        theirs.close()
-        connection = Connection(ours.detach())
-        connection.send_bytes(pickle.dumps((self._app, self._config)))
-        return _Worker(process, connection)
+        os.close(their_input)
+        os.close(their_output)
+        worker = _Worker(
+            process, Connection(our_input, writable=False), Connection(our_output, readable=False)
+        )
+        worker.output.send_bytes(pickle.dumps((self._app, self._config)))
+        return worker
 
     def _await_ready(self, worker: _Worker) -> None:
-        if worker.connection.poll(START_TIMEOUT_S):
+        if worker.input.poll(START_TIMEOUT_S):
             try:
-                worker.connection.recv_bytes()
+                worker.input.recv_bytes()
                 return
             except (EOFError, OSError):
                 pass
@@ -193,7 +216,16 @@ class PoolExecutor(Executor):
     def _replace(self, worker: _Worker) -> None:
         worker.process.kill()
         worker.process.wait()
-        worker.connection.close()
+        worker.input.close()
+        worker.output.close()
         fresh: Any = self._start()
         self._await_ready(fresh)
         self._workers[self._workers.index(worker)] = fresh
+
+
+def _pipe() -> tuple[int, int]:
+    """Return (read end, write end) of a pipe that takes a whole update without waiting, if it may."""
+    ends = os.pipe()
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return ends
