@@ -2,9 +2,13 @@
 
 import numpy as np
 
+from fedpriv.data.cache import cached_arrays
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.seeding import generator
+from fedpriv.types import AnyArray
+
+_VERSION = 1
 
 _MOST_PIXELS = 1 << 29
 
@@ -36,18 +40,33 @@ def load(
         raise UserError(f"data.size={size}: must be a multiple of 4, at least 8")
     if (pixels := people * images_per_person * size * size) > _MOST_PIXELS:
         raise UserError(f"data.people={people}: {pixels} pixels are more than {_MOST_PIXELS}; lower it")
+    arrays = cached_arrays(
+        "synthetic_patterns",
+        _VERSION,
+        {
+            "people": people,
+            "images_per_person": images_per_person,
+            "classes": classes,
+            "size": size,
+            "seed": seed,
+        },
+        lambda: _draw(people, images_per_person, classes, size, seed),
+    )
+    return ImageDataset(
+        name="synthetic_patterns",
+        images=arrays["images"],
+        targets=arrays["targets"],
+        subjects=np.repeat(np.arange(people, dtype=np.int64), images_per_person),
+        subject_names=tuple(f"p{person:04d}" for person in range(people)),
+    )
+
+
+def _draw(people: int, images_per_person: int, classes: int, size: int, seed: int) -> dict[str, AnyArray]:
     random = generator(seed, "patterns")
     coarse = random.normal(size=(classes, 3, size // 4, size // 4)).astype(np.float32)
     patterns = coarse.repeat(4, axis=2).repeat(4, axis=3)
-    subjects = np.repeat(np.arange(people), images_per_person)
     shares = random.dirichlet(np.ones(classes), size=people)
     targets = np.concatenate([random.choice(classes, images_per_person, p=share) for share in shares])
     noise = random.standard_normal((len(targets), 3, size, size), dtype=np.float32)
     images = np.clip(128.0 + 24.0 * patterns[targets] + 48.0 * noise, 0, 255).astype(np.uint8)
-    return ImageDataset(
-        name="synthetic_patterns",
-        images=images,
-        targets=targets.astype(np.int64),
-        subjects=subjects.astype(np.int64),
-        subject_names=tuple(f"p{person:04d}" for person in range(people)),
-    )
+    return {"images": images, "targets": targets.astype(np.int64)}
