@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup run test test-all lint format bench clean
+.PHONY: help setup run test test-all lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -41,6 +41,11 @@ format: setup  ## format and mend what can be mended
 
 bench: setup  ## speed: ours and the peers', one JSON object each
 	$(BIN)/fedpriv bench engine --json
+
+lock: setup  ## write requirements.lock from what is installed now
+	{ echo "# Exact versions that make installs, as pip constraints. Remade with: make lock"; \
+	  $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | LC_ALL=C sort -f; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

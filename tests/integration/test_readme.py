@@ -1,0 +1,103 @@
+"""The README's commands are run, and what it says they print is what they print."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.partition(" #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+TOUR = [command for command in COMMANDS if command.startswith("fedpriv run")]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        shlex.split(command), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_command_is_of_a_kind_that_these_tests_run():
+    others = [c for c in COMMANDS if c not in TOUR and not c.startswith(("make run", "make test", "mlflow ui"))]
+    assert not others
+    assert len(TOUR) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TOUR)
+def test_the_tours_commands_run_and_end_with_the_table(command, tmp_path, request):
+    if "FACES" in command:
+        command = command.replace("FACES", str(request.getfixturevalue("real_data") / "orl_faces"))
+    done = shell(command, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Run summary" in done.stdout
+    assert "after training" in done.stdout
+    assert (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_make_runs_main_job_beats_the_mean_predictor_privately_and_encrypted(tmp_path):
+    recipe = re.search(r"^run:.*\n\t\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, *shlex.split(recipe[1])], cwd=tmp_path, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    number = lambda label: float(re.search(rf"{label}[^│]*│ ([\d.]+)", done.stdout)[1])  # noqa: E731
+    assert number("after training") < 0.75 * number("baseline")
+    assert 7.5 < number("epsilon") <= 8.0
+    for label in ("one update", "clients train", "decrypt", "MLflow run"):
+        assert label in done.stdout
+
+
+def test_mlflow_shows_the_runs(tmp_path):
+    command = next(command for command in COMMANDS if command.startswith("mlflow ui"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [*shlex.split(command), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:  # noqa: S310
+                    assert answer.status == 200
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.2)
+        pytest.fail("mlflow ui did not answer within a minute")
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=30)
+
+
+def test_the_refusals_read_as_the_readme_says(tmp_path):
+    block = re.search(r"```\n(\$ fedpriv run data\.poeple.*?)```", README, re.DOTALL)[1]
+    examples = re.findall(r"\$ (.*)\n(.*)\n", block)
+    assert len(examples) == 2
+    for command, line in examples:
+        done = shell(command, tmp_path)
+        assert (done.returncode, done.stderr) == (2, line + "\n")
+        assert not list(tmp_path.iterdir())
+
+
+def test_the_documents_that_the_readme_names_are_there():
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
