@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -18,12 +19,12 @@ class ParameterLayout:
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of parameters P."""
         return sum(prod(shape) for shape in self.shapes)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of names and shapes: what both ends must agree on."""
         text = "\n".join(
