@@ -32,7 +32,9 @@ def _run(config: Any) -> float:
     if sys.stderr.isatty():
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:
-                handler.setLevel(logging.WARNING)  # the progress display says the rest; the log file has all
+                # the progress display counts clients' failures; the log file has all
+                handler.setLevel(logging.WARNING)
+                handler.addFilter(lambda record: record.name != "fedpriv.client")
     settings = HydraConfig.get()
     try:
         report = run(config, list(settings.overrides.task), Path(settings.runtime.output_dir), Console())

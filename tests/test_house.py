@@ -39,8 +39,20 @@ def test_imports_point_one_way_and_every_library_has_one_home():
 
 def test_the_top_level_holds_what_the_design_allows():
     allowed = {
-        "fedpriv", "configs", "experiments", "data_tools", "tests", "docs", "deploy", ".ci", "pyproject.toml",
-        "README.md", "Makefile", "LICENSE", "requirements.lock", ".gitignore",
+        "fedpriv",
+        "configs",
+        "experiments",
+        "data_tools",
+        "tests",
+        "docs",
+        "deploy",
+        ".ci",
+        "pyproject.toml",
+        "README.md",
+        "Makefile",
+        "LICENSE",
+        "requirements.lock",
+        ".gitignore",
     }
     assert {name.split("/")[0] for name in tracked()} <= allowed
 
@@ -53,8 +65,11 @@ def test_the_installed_packages_are_the_locked_ones():
     }
     lock = locked()
     different = {
-        name: (version, lock.get(name)) for name, version in installed.items()
-        if name not in ours and lock.get(name) != version and not name.startswith(("nvidia-", "triton", "cuda-"))
+        name: (version, lock.get(name))
+        for name, version in installed.items()
+        if name not in ours
+        and lock.get(name) != version
+        and not name.startswith(("nvidia-", "triton", "cuda-"))
     }
     assert not different
 
@@ -68,9 +83,12 @@ def test_the_lock_satisfies_every_requirement():
 
 
 def test_no_file_names_a_package_index():
-    pattern = re.compile(r"index-url|extra-index|https?://[\w.]*(pypi|pythonhosted|download\.pytorch)", re.IGNORECASE)
+    pattern = re.compile(
+        r"index-url|extra-index|https?://[\w.]*(pypi|pythonhosted|download\.pytorch)", re.IGNORECASE
+    )
     guilty = [
-        name for name in tracked()
+        name
+        for name in tracked()
         if name != "tests/test_house.py"
         and (ROOT / name).suffix in {"", ".toml", ".lock", ".md", ".py", ".yaml", ".txt", ".cfg"}
         and pattern.search((ROOT / name).read_text(errors="ignore"))

@@ -32,7 +32,9 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_is_of_a_kind_that_these_tests_run():
-    others = [c for c in COMMANDS if c not in TOUR and not c.startswith(("make run", "make test", "mlflow ui"))]
+    others = [
+        c for c in COMMANDS if c not in TOUR and not c.startswith(("make run", "make test", "mlflow ui"))
+    ]
     assert not others
     assert len(TOUR) >= 5
 
@@ -53,8 +55,12 @@ def test_the_tours_commands_run_and_end_with_the_table(command, tmp_path, reques
 def test_make_runs_main_job_beats_the_mean_predictor_privately_and_encrypted(tmp_path):
     recipe = re.search(r"^run:.*\n\t\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     done = subprocess.run(
-        [sys.executable, *shlex.split(recipe[1])], cwd=tmp_path, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
+        [sys.executable, *shlex.split(recipe[1])],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     number = lambda label: float(re.search(rf"{label}[^│]*│ ([\d.]+)", done.stdout)[1])  # noqa: E731
@@ -71,13 +77,16 @@ def test_mlflow_shows_the_runs(tmp_path):
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [*shlex.split(command), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
         for _ in range(300):
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:  # noqa: S310
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
                     assert answer.status == 200
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):

@@ -79,8 +79,9 @@ def test_planted_faults_cost_their_updates_and_are_counted_by_cause(tiny, worker
     assert np.isfinite(report.parameters).all()
 
 
-def test_the_faulty_clients_text_stays_with_the_client(tiny, caplog):
-    report = run(tiny("federation.faults=[1:raise]", "federation.rounds=1"))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_faulty_clients_text_is_logged_and_stays_with_the_client(tiny, caplog, workers):
+    report = run(tiny("federation.faults=[1:raise]", "federation.rounds=1", f"engine.workers={workers}"))
     assert "/home/alice" in caplog.text  # the client's own log has it
     assert "alice" not in repr(report.history)
 

@@ -18,7 +18,7 @@ def repository(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
         return subprocess.run(
-            ["git", *identity, *arguments],  # noqa: S607
+            ["git", *identity, *arguments],
             cwd=tmp_path,
             check=True,
             capture_output=True,

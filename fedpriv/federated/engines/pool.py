@@ -7,6 +7,7 @@ and speak pickle over private pipes; nothing from outside reaches it.
 
 import contextlib
 import fcntl
+import logging
 import os
 import pickle
 import subprocess
@@ -165,11 +166,13 @@ class PoolExecutor(Executor):
         for worker in busy:
             if worker.input in ready:
                 try:
-                    reply = pickle.loads(worker.input.recv_bytes())  # noqa: S301 - our own child
+                    *reply, records = pickle.loads(worker.input.recv_bytes())  # noqa: S301 - our own child
                 except (EOFError, OSError):
                     self._abandon(worker, batch)
                     continue
-                batch.finished[worker.tasks.popleft()] = reply
+                batch.finished[worker.tasks.popleft()] = (reply[0], reply[1])
+                for record in records:
+                    logging.getLogger(record.name).handle(record)
                 worker.deadline = None if batch.timeout_s is None else time.monotonic() + batch.timeout_s
             elif worker.deadline is not None and time.monotonic() >= worker.deadline:
                 self._abandon(worker, batch)

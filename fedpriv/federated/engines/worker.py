@@ -1,12 +1,16 @@
 """The main program of a worker process, see :mod:`fedpriv.federated.engines.pool`."""
 
 import importlib
+import logging
 import os
 import pickle
 import signal
 import sys
+from collections import deque
 from io import BytesIO
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -27,10 +31,29 @@ class _Unpickler(pickle.Unpickler):
         return self._arrays[pid]
 
 
+class _Records(QueueHandler):
+    """Keeps log records, made picklable, for the parent to log as its own."""
+
+    def __init__(self) -> None:
+        self.kept: deque[logging.LogRecord] = deque()
+        super().__init__(SimpleQueue())
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
+
+    def take(self) -> list[logging.LogRecord]:
+        records = list(self.kept)
+        self.kept.clear()
+        return records
+
+
 def main() -> None:
     """Serve tasks until the parent closes its end or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    records = _Records()
+    logging.getLogger().addHandler(records)
+    logging.getLogger().setLevel(logging.INFO)
     requests = Connection(int(sys.argv[1]), writable=False)
     replies = Connection(int(sys.argv[2]), readable=False)
     factory, config = pickle.loads(requests.recv_bytes())  # noqa: S301 - our own parent
@@ -53,7 +76,9 @@ def main() -> None:
             message, context = _Unpickler(payload, arrays).load()
             reply = call(app, message, context)
             try:
-                replies.send_bytes(pickle.dumps((reply, context), protocol=pickle.HIGHEST_PROTOCOL))
+                replies.send_bytes(
+                    pickle.dumps((reply, context, records.take()), protocol=pickle.HIGHEST_PROTOCOL)
+                )
             except BrokenPipeError:
                 return
 
