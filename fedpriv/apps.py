@@ -11,9 +11,12 @@ from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
 from fedpriv.federated.strategy.base import RunObserver
 
 
-def client_app(config: str | None = None) -> ClientApp:
-    """Return the ClientApp for a configuration (JSON), or for the one in Flower's run config."""
-    return make_client_app(build_site, build_keyholder, config)
+def client_app(config: str | None = None, time_limit_s: float | None = None) -> ClientApp:
+    """Return the ClientApp for a configuration (JSON), or for the one in Flower's run config.
+
+    ``time_limit_s`` is for engines that cannot end a late client themselves.
+    """
+    return make_client_app(build_site, build_keyholder, config, time_limit_s)
 
 
 def server_app(

@@ -13,8 +13,8 @@ class RoundResult:
         number: the round, from 1; 0 is the evaluation before training.
         metrics: the task's metrics on unseen people, e.g. ``{"angular_error_deg": 9.1}``.
         train_loss: mean training loss over the clients that replied, weighted by examples.
-        epsilon: largest cumulative (over all rounds so far) epsilon of any client; None without
-            differential privacy.
+        epsilon: largest cumulative (over all rounds so far) epsilon that any client has reported
+            in any round, whether or not its update could be used; None without differential privacy.
         delta: the delta that ``epsilon`` is stated at.
         bytes_up: bytes of all updates received, envelopes included.
         bytes_down: bytes of all global models sent.

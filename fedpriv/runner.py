@@ -195,16 +195,17 @@ def _run_name(config: RunConfig) -> str:
 def _launch(config: RunConfig, text: str, watch: _Watch) -> Outcome:
     outcomes: list[Outcome] = []
     server = server_app(text, (watch,), outcomes.append)
-    client = client_app(text)
     nodes = config.federation.clients + (config.secure.scheme is not Scheme.plain)
     engine = config.engine
     if engine.name is EngineName.ray:
         from fedpriv.federated.engines.ray import run_on_ray
 
+        # Flower's deadline is one for a whole cohort, queueing included: the client keeps its own
+        client = client_app(text, config.federation.client_timeout_s)
         run_on_ray(server, client, nodes, engine.cpus_per_client, engine.gpus_per_client)
     else:
         launch_inprocess(
-            server, client, "fedpriv.apps:client_app", text, nodes, engine.workers, engine.threads
+            server, client_app(text), "fedpriv.apps:client_app", text, nodes, engine.workers, engine.threads
         )
     if not outcomes:
         raise RuntimeError(f"engine {engine.name.value} ended without an outcome; see its log")

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fedpriv.config.instantiate import instantiate
-from fedpriv.config.schema import PrivacyUnit, RunConfig
+from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.federated import faults
@@ -217,6 +217,13 @@ def build_keyholder(text: str) -> OpenSum:
     return lambda payload, count: decoder.decode_sum(payload, count, size)
 
 
+def _turns(config: RunConfig) -> float:
+    """How many clients' times a cohort may take: on Ray its clients queue for the actors."""
+    if config.engine.name is not EngineName.ray:
+        return 1.0
+    return 1.0 + max_updates(config)
+
+
 def build_server_plan(text: str) -> ServerPlan:
     """Return the server side. It reads no key file, whatever the scheme."""
     config = from_json(text)
@@ -229,7 +236,7 @@ def build_server_plan(text: str) -> ServerPlan:
         rounds=federation.rounds,
         cohort=federation.cohort,
         min_replies=federation.min_replies,
-        client_timeout_s=federation.client_timeout_s,
+        client_timeout_s=federation.client_timeout_s * _turns(config),
         start_timeout_s=federation.start_timeout_s,
         evaluate_every=config.evaluation.every,
         task=task,

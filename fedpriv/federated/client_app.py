@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 
 from fedpriv.federated import client, keyholder, messages
 from fedpriv.federated.client import ClientMemory
+from fedpriv.federated.deadline import ClientTimeout, deadline
 from fedpriv.federated.keyholder import OpenSum
 from fedpriv.federated.messages import Description, MessageError, ReleaseRequest, TrainRequest
 from fedpriv.federated.site import Site
@@ -25,7 +26,10 @@ log = logging.getLogger("fedpriv.client")
 
 
 def make_client_app(
-    build_site: SiteBuilder, build_keyholder: KeyholderBuilder, config: str | None = None
+    build_site: SiteBuilder,
+    build_keyholder: KeyholderBuilder,
+    config: str | None = None,
+    time_limit_s: float | None = None,
 ) -> ClientApp:
     """Return the ClientApp.
 
@@ -36,6 +40,8 @@ def make_client_app(
         build_site: makes (or finds again) the site for a configuration.
         build_keyholder: makes the function that opens sums, reading the key from its file.
         config: the configuration as JSON; None reads it from ``context.run_config``.
+        time_limit_s: seconds after which training is given up, for engines that cannot do so
+            themselves; None for no limit.
     """
     app = ClientApp()
 
@@ -68,8 +74,10 @@ def make_client_app(
             request = TrainRequest.from_content(message.content)
             memory = _recall(context)
             try:
-                with site.lock:
+                with site.lock, deadline(time_limit_s):
                     return client.train(site, _partition(context), request, memory).to_content()
+            except ClientTimeout:
+                raise MessageError("no_reply") from None
             finally:
                 _remember(context, memory)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message
 
-from fedpriv.federated.messages import MessageError, TrainReply
+from fedpriv.federated.messages import LARGEST_FIGURE, MessageError, TrainReply
 from fedpriv.federated.roster import Member
 from fedpriv.he.codec import Aggregator, PayloadError, UpdateCodec
 from fedpriv.he.envelope import EnvelopeError, Expected, open_envelope
@@ -20,7 +20,10 @@ _FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
 
 @dataclass
 class Tally:
-    """What came of one round's requests."""
+    """What came of one round's requests.
+
+    ``spent`` holds the cumulative epsilon that clients report, by partition.
+    """
 
     asked: int
     replied: int = 0
@@ -29,12 +32,15 @@ class Tally:
     update_bytes: list[int] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     aggregate_seconds: float = 0.0
+    spent: dict[int, float] = field(default_factory=dict)
+    delta: float | None = None
+    by_rdp: bool = False
     _figures: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def note(self, metrics: Mapping[str, float], examples: int) -> None:
-        """Add one client's finite figures."""
+        """Add one client's figures, but for those that are negative, huge or not finite."""
         for name, value in metrics.items():
-            if math.isfinite(value):
+            if math.isfinite(value) and 0.0 <= value <= LARGEST_FIGURE:
                 self._figures.setdefault(name, []).append((value, examples))
 
     def mean(self, name: str) -> float | None:
@@ -104,6 +110,12 @@ class Collector:
             raise MessageError(_FLOWER_ERRORS.get(reply.error.code, "flower_error"))
         content = TrainReply.from_content(reply.content, self._codec.scheme)
         self.tally.bytes_up += len(content.sealed)
+        epsilon = content.metrics.get("epsilon", 0.0)
+        if 0.0 < epsilon <= LARGEST_FIGURE:
+            # noted before any check: what was sent is spent, whether or not it can be used
+            self.tally.spent[member.partition] = epsilon
+            self.tally.delta = content.metrics.get("delta")
+            self.tally.by_rdp |= content.metrics.get("rdp", 0.0) > 0.0
         envelope = open_envelope(
             content.sealed,
             Expected(

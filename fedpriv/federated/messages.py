@@ -12,6 +12,21 @@ DESCRIBE = "query.describe"
 TRAIN = "train"
 RELEASE = "query.release"
 
+FIGURES = (
+    "examples",
+    "train-loss",
+    "train-seconds",
+    "encrypt-seconds",
+    "clipped-fraction",
+    "epsilon",
+    "delta",
+    "rdp",
+)
+"""What a client may report besides its update; anything else is dropped unread."""
+
+LARGEST_FIGURE = 1e12
+MOST_EXAMPLES = 2**40
+
 PARAMETERS_STYPE = "fedpriv.parameters.v1"
 ROLE_CLIENT = "client"
 ROLE_KEYHOLDER = "keyholder"
@@ -131,7 +146,7 @@ class TrainReply:
         return TrainReply(
             scheme=scheme,
             sealed=array.data,
-            metrics={name: _number(value) for name, value in metrics.items()},
+            metrics={name: _number(metrics[name]) for name in FIGURES if name in metrics},
         )
 
 
@@ -165,7 +180,8 @@ class Description:
             )
         except KeyError as error:
             raise MessageError("malformed") from error
-        if role not in (ROLE_CLIENT, ROLE_KEYHOLDER) or partition < 0 or examples < 0:
+        known = role in (ROLE_CLIENT, ROLE_KEYHOLDER)
+        if not known or not 0 <= partition < 2**32 or not 0 <= examples <= MOST_EXAMPLES:
             raise MessageError("malformed")
         return Description(role, partition, examples)
 
@@ -244,11 +260,14 @@ def raise_failure(content: RecordDict) -> None:
         raise MessageError("malformed")
     if status.get("outcome") != "ok":
         cause = str(status.get("cause", "unknown"))
-        raise MessageError(cause if cause.isidentifier() and len(cause) <= 32 else "unknown")
+        plain = cause.isascii() and cause.isidentifier() and len(cause) <= 32
+        raise MessageError(cause if plain else "unknown")
 
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MessageError("malformed")
+    if isinstance(value, int) and abs(value) > LARGEST_FIGURE:
         raise MessageError("malformed")
     return float(value)
 

@@ -142,16 +142,15 @@ class BFVAggregator(Aggregator):
         """Add one client's ciphertexts, once the size and all coefficients are checked."""
         items = split_payload(payload, self._ciphertexts, self._wire.fresh_bytes)
         try:
-            update = [self._wire.unpack(item) for item in items]
+            with SealBuffer() as buffer:
+                update = [self._wire.load(buffer, self._wire.unpack(item)) for item in items]
         except SealDataError as error:
             raise PayloadError("malformed", str(error)) from error
-        with SealBuffer() as buffer:
-            for index, unpacked in enumerate(update):
-                ciphertext = self._wire.load(buffer, unpacked)
-                if self.count:
-                    self._evaluator.add_inplace(self._sum[index], ciphertext)
-                else:
-                    self._sum.append(ciphertext)
+        if not self.count:
+            self._sum = update
+        else:
+            for total, ciphertext in zip(self._sum, update, strict=True):
+                self._evaluator.add_inplace(total, ciphertext)
         self.count += 1
 
     def result(self) -> bytes:

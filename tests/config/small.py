@@ -5,7 +5,7 @@ SMALL = (
     "data.people=10",
     "data.images_per_person=4",
     "data.classes=3",
-    "data.size=16",
+    "data.size=20",
     "federation.clients=3",
     "evaluation.test_subjects=3",
 )

@@ -20,7 +20,7 @@ CNN = "fedpriv.models.small_cnn.SmallCNN"
 
 def test_a_target_is_called_with_its_arguments_and_what_is_given():
     made = instantiate(
-        "model", {"_target_": CNN, "hidden": 7}, kind=nn.Module, in_shape=(1, 16, 16), outputs=2
+        "model", {"_target_": CNN, "hidden": 7}, kind=nn.Module, in_shape=(1, 20, 20), outputs=2
     )
     assert isinstance(made, SmallCNN)
     assert (made.hidden.out_features, made.features) == (7, 2)
@@ -147,7 +147,7 @@ def test_all_that_a_configuration_can_reach_is_ours_and_of_its_kind():
 )
 def test_edge_a_nested_target_is_refused_at_any_depth(value):
     with pytest.raises(UserError, match=r"_target_=os\.system: not allowed inside an argument; remove it"):
-        instantiate("model", {"_target_": CNN, "hidden": value}, in_shape=(1, 16, 16), outputs=2)
+        instantiate("model", {"_target_": CNN, "hidden": value}, in_shape=(1, 20, 20), outputs=2)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "inf", "-inf", "nan", [1.0, float("nan")]])
@@ -160,7 +160,7 @@ def test_edge_numbers_that_are_not_finite_are_refused(value):
 @pytest.mark.parametrize("key", ["_partial_", "_args_", "_recursive_", "_convert_"])
 def test_hydras_own_switches_are_not_arguments(key):
     with pytest.raises(UserError, match=f"model.{key}=True: model has no such key"):
-        instantiate("model", {"_target_": CNN, key: True}, in_shape=(1, 16, 16), outputs=2)
+        instantiate("model", {"_target_": CNN, key: True}, in_shape=(1, 20, 20), outputs=2)
 
 
 @pytest.mark.parametrize("spec", [{}, {"_target_": 3}, {"_target_": None}, None, "x", []])
@@ -178,7 +178,7 @@ def test_a_missing_argument_is_named_with_the_way_to_give_it():
 
 def test_what_the_run_sets_cannot_be_set_twice():
     with pytest.raises(UserError, match=r"^model\.outputs=3: is set by the run itself; remove it$"):
-        instantiate("model", {"_target_": CNN, "outputs": 3}, in_shape=(1, 16, 16), outputs=2)
+        instantiate("model", {"_target_": CNN, "outputs": 3}, in_shape=(1, 20, 20), outputs=2)
 
 
 def test_a_value_that_the_target_refuses_is_a_user_error():

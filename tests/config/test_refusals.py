@@ -147,7 +147,7 @@ IMPOSSIBLE = [
         ["partition=dirichlet", "partition.alpha=0.5", "federation.clients=15"],
         "federation.clients=15: 2 images each need 30",
     ),
-    (["model.hidden=0"], "model: hidden=0"),
+    (["model.hidden=0"], "model: outputs=3, hidden=0"),
     (["+partition.clients=3"], "partition.clients=3: is set by the run itself; remove it"),
 ]
 

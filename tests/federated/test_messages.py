@@ -47,8 +47,8 @@ def test_a_cohort_shares_one_copy_of_the_model():
 
 
 def test_a_train_reply_survives_unopened():
-    got = TrainReply.from_content(TrainReply("bfv", b"sealed", {"a": 1.5}).to_content(), "bfv")
-    assert (got.sealed, got.metrics) == (b"sealed", {"a": 1.5})
+    got = TrainReply.from_content(TrainReply("bfv", b"sealed", {"train-loss": 1.5}).to_content(), "bfv")
+    assert (got.sealed, got.metrics) == (b"sealed", {"train-loss": 1.5})
 
 
 def test_a_reply_of_another_scheme_is_refused_by_name():

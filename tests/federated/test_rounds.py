@@ -174,6 +174,7 @@ def test_too_few_replies_discard_the_round_and_leave_the_model(session):
     model, report = run_round(session, lambda p, m: honest(m, np.ones(4)) if p < 2 else None, min_replies=3)
     assert not model.any()
     assert report.failures == {"no_reply": 2, "round_discarded": 2}
+    assert report.replied == 0
 
 
 def test_no_reply_at_all_ends_the_run_with_the_causes_in_one_line(session):
@@ -193,3 +194,53 @@ def test_an_update_that_overflows_the_model_ends_the_run(session):
 def test_the_model_keeps_its_dtype(session):
     model, _ = run_round(session, lambda p, m: honest(m, np.ones(4)))
     assert model.dtype == np.float32
+
+
+def _spends(message, epsilon, **changes):
+    reply = honest(message, np.ones(4), **changes)
+    reply.content["metrics"] = MetricRecord({"epsilon": epsilon, "delta": 1e-5})
+    return reply
+
+
+def test_epsilon_is_the_largest_ever_spent_by_any_client_and_never_falls(session):
+    """Cohorts change: the client that spent 7 in round 1 is not asked again."""
+    spent = {1: {0: 7.0, 1: 1.0, 2: 1.0, 3: 1.0}, 2: {0: 2.0, 1: 2.0, 2: 2.0, 3: 2.0}}
+    strategy = FedAvg()
+    strategy.bind(session(roster=Roster(MEMBERS, ())))
+    start = messages.pack_parameters(np.zeros(4, np.float32))
+
+    def behave(partition, message):
+        number = TrainRequest.from_content(message.content).round
+        return _spends(message, spent[number][partition])
+
+    strategy.start(FakeGrid(behave), start, num_rounds=2)
+    assert [report.epsilon for report in strategy.history] == [None, 7.0, 7.0]
+    assert strategy.history[-1].delta == 1e-5
+
+
+def test_what_a_refused_reply_spent_is_counted(session):
+    _, report = run_round(session, lambda p, m: _spends(m, 9.0, round=5) if p == 0 else _spends(m, 1.0))
+    assert report.failures == {"wrong_round": 1}
+    assert report.epsilon == 9.0
+
+
+@pytest.mark.parametrize("lie", [-3.0, float("nan"), float("inf"), 1e300])
+def test_an_impossible_epsilon_is_not_reported(session, lie):
+    _, report = run_round(session, lambda p, m: _spends(m, lie if p == 0 else 1.0))
+    assert report.epsilon == 1.0
+
+
+def test_an_integer_beyond_all_floats_is_malformed():
+    with pytest.raises(messages.MessageError, match="malformed"):
+        messages._number(10**400)
+
+
+def test_figures_that_nobody_asked_for_are_dropped(session):
+    def behave(partition, message):
+        reply = honest(message, np.ones(4))
+        reply.content["metrics"] = MetricRecord({f"n{index}": 1.0 for index in range(1000)})
+        return reply
+
+    _, report = run_round(session, behave)
+    assert report.replied == 4
+    assert report.train_loss is None

@@ -4,11 +4,8 @@ Or in worker processes, see :mod:`fedpriv.federated.engines.pool`. Nothing polls
 nothing is serialised that stays in the process.
 """
 
-import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import count
 
 from flwr.app import Context, Message, RecordDict
@@ -16,13 +13,10 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
+from fedpriv.federated.deadline import ClientTimeout, deadline
 from fedpriv.federated.engines import flower_private
 
 FIRST_NODE_ID = flower_private.SERVER_NODE_ID + 1
-
-
-class ClientTimeout(BaseException):
-    """A client used up its time. Not an Exception, so that no client code swallows it."""
 
 
 class Executor(ABC):
@@ -56,7 +50,7 @@ class SerialExecutor(Executor):
         for message, context in work:
             reply: Message | None
             try:
-                with _deadline(timeout_s):
+                with deadline(timeout_s):
                     reply = call(self._app, message, context)
             except ClientTimeout:
                 reply = None
@@ -148,21 +142,3 @@ class InProcessGrid(Grid):
     def close(self) -> None:
         """Stop the executor."""
         self._executor.close()
-
-
-@contextmanager
-def _deadline(seconds: float | None) -> Iterator[None]:
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def expire(_signal: int, _frame: object) -> None:
-        raise ClientTimeout
-
-    previous = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)

@@ -27,6 +27,9 @@ from fedpriv.types import FloatVector
 
 log = logging.getLogger("fedpriv")
 
+CLIPPED_WARNING = 1e-3
+"""Share of saturated coordinates from which on the log says so."""
+
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
@@ -102,6 +105,9 @@ class Strategy(FlowerStrategy):
     def __init__(self) -> None:
         """Start without a session; :meth:`bind` gives one."""
         self.history: list[RoundResult] = []
+        self._spent: dict[int, float] = {}
+        self._delta: float | None = None
+        self._said_rdp = False
         self._session: Session | None = None
         self._current: _Round | None = None
 
@@ -204,6 +210,7 @@ class Strategy(FlowerStrategy):
             for observer in session.observers:
                 observer.client_done(done, len(current.asked))
         tally = current.tally = collector.close()
+        self._account(tally)
         if tally.replied == 0:
             raise UserError(
                 f"round {server_round}: none of the {tally.asked} clients sent a usable update "
@@ -219,6 +226,7 @@ class Strategy(FlowerStrategy):
                 _causes(tally),
             )
             tally.failures["round_discarded"] = tally.replied
+            tally.replied = 0
             return None, None
         started = time.perf_counter()
         total = session.open_sum(current.grid, server_round, collector.aggregator.result(), tally.replied)
@@ -234,6 +242,22 @@ class Strategy(FlowerStrategy):
         if (loss := tally.mean("train-loss")) is not None:
             metrics["train-loss"] = loss
         return messages.pack_parameters(stepped), metrics
+
+    def _account(self, tally: Tally) -> None:
+        """Keep the largest epsilon each client ever reported: what is spent stays spent."""
+        for partition, epsilon in tally.spent.items():
+            self._spent[partition] = max(epsilon, self._spent.get(partition, 0.0))
+        self._delta = tally.delta or self._delta
+        if tally.by_rdp and not self._said_rdp:
+            self._said_rdp = True
+            log.warning(
+                "epsilon is the looser RDP bound for some client: the PRV accountant could not be used"
+            )
+        if (clipped := tally.mean("clipped-fraction") or 0.0) > CLIPPED_WARNING:
+            log.warning(
+                "%.2g %% of all coordinates lay outside secure.value_range and saturated; raise it",
+                100 * clipped,
+            )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -273,7 +297,7 @@ class Strategy(FlowerStrategy):
         self.summary()
         result, arrays = Result(), initial_arrays
         result.arrays = arrays
-        self.history = []
+        self.history, self._spent, self._delta = [], {}, None
         self._report(0, arrays, evaluate_fn, result, None)
         for server_round in range(1, num_rounds + 1):
             requests = self.configure_train(server_round, arrays, train_config or ConfigRecord(), grid)
@@ -311,8 +335,8 @@ class Strategy(FlowerStrategy):
                 number=server_round,
                 metrics=metrics,
                 train_loss=tally.mean("train-loss"),
-                epsilon=tally.largest("epsilon"),
-                delta=tally.largest("delta"),
+                epsilon=max(self._spent.values(), default=None),
+                delta=self._delta,
                 bytes_up=tally.bytes_up,
                 bytes_down=current.bytes_down,
                 update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
