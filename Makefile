@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup run test test-all lint format bench lock clean
+.PHONY: help setup run test test-slow lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,8 +26,8 @@ run: setup  ## the main job: federated gaze, private and encrypted, on embedded 
 test: setup  ## tests, without the slow ones
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: setup  ## every test
-	$(BIN)/python -m pytest -n 2
+test-slow: setup  ## the slow tests alone
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ python -m experiments.run -m seed=0,1,2 strategy=fedavg,fedprox
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,19 @@ def _run(config: Any) -> float:
         report = run(config, list(settings.overrides.task), Path(settings.runtime.output_dir), Console())
     except UserError as error:
         sys.exit(_refuse(str(error)))  # as SystemExit, so that Hydra adds no lines of its own
-    return next(iter(report.history[-1].metrics.values()))
+    return report.history[-1].metrics.get(report.metric, float("nan"))
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # so that errors reach us instead of being printed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that keys, runs and workers are put away
     try:
         _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(_refuse(f"{error.filename or 'file'}: {error.strerror or error}; choose another place"))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         sys.exit(_refuse(explain(error)))
 

@@ -24,9 +24,8 @@ class RunProgress:
     """Shows how far a run is.
 
     On a terminal: a live bar of rounds with the time left, the clients that have replied in this
-    round, the last metric, epsilon and failures. Elsewhere (a file, a pipe, CI): one plain line
-    per round at INFO to the logger ``fedpriv``, nothing else. On a terminal these lines go to
-    DEBUG, so that a log file can have them without disturbing the bar.
+    round, the last metric, epsilon and failures. Everywhere: one plain line per round at INFO to
+    the logger ``fedpriv``; on a terminal only its file handler should show them.
 
     Every method may be called from any thread. A context manager: :meth:`close` at its end.
     """
@@ -89,8 +88,7 @@ class RunProgress:
             self._done = self._asked = 0
             self._at = now
             line = round_line(result, self._total, self._metric, self._label)
-            level = logging.INFO if self._live is None else logging.DEBUG
-        _log.log(level, "%s", line)
+        _log.info("%s", line)
 
     def close(self) -> None:
         """Stop showing; a second call does nothing."""

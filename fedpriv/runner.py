@@ -2,8 +2,6 @@
 
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from rich.console import Console
 from torch import nn
 
 from fedpriv.apps import client_app, server_app
-from fedpriv.config.builders import build_backbone, build_data, make_key, to_json
+from fedpriv.config.builders import build_backbone, build_data, make_key, to_json, typed
 from fedpriv.config.checks import check
 from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig, Scheme
 from fedpriv.console import RunProgress, summary_table
@@ -25,6 +23,7 @@ from fedpriv.federated.checkpoint import Checkpoint
 from fedpriv.federated.engines.launch import launch_inprocess
 from fedpriv.federated.server_app import Outcome
 from fedpriv.results import RoundResult
+from fedpriv.scratch import private_folder
 from fedpriv.tasks.base import Task
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
@@ -35,6 +34,7 @@ class Report:
     """What a run found.
 
     Attributes:
+        metric: name of the metric that the task is judged by.
         history: every round, from round 0.
         baseline: the task's metrics without learning.
         parameters: the final model.
@@ -42,6 +42,7 @@ class Report:
         seconds: of the rounds with their evaluation, start-up and shutdown apart.
     """
 
+    metric: str
     history: list[RoundResult]
     baseline: Metrics
     parameters: FloatVector
@@ -109,6 +110,7 @@ def run(
             if tracker is not None:
                 _log_results(config, task, training, test, backbone, outcome, baseline, tracker)
             report = Report(
+                metric=task.metric.name,
                 history=outcome.history,
                 baseline=baseline,
                 parameters=outcome.parameters,
@@ -134,10 +136,7 @@ def run(
 
 def _resolved(config: RunConfig) -> RunConfig:
     """Return a copy with a fresh run id and with paths that hold in any process."""
-    resolved = cast(
-        RunConfig, OmegaConf.create(OmegaConf.to_container(cast(DictConfig, config), resolve=True))
-    )
-    resolved = cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), resolved))
+    resolved = typed(cast(DictConfig, config))
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
         resolved.data.root = str(Path(resolved.data.root).expanduser().resolve())
@@ -146,20 +145,14 @@ def _resolved(config: RunConfig) -> RunConfig:
 
 @contextmanager
 def _key_file(config: RunConfig) -> Iterator[str | None]:
-    """Make the run's key in a folder of its own, mode 0700, and remove it afterwards."""
+    """Make the run's key unless the configuration names one; it is gone after the run."""
     if config.secure.scheme is Scheme.plain or config.secure.key_file is not None:
         yield config.secure.key_file
         return
-    shared_memory = Path("/dev/shm")  # noqa: S108 - memory rather than disk; mkdtemp makes it private
-    folder = tempfile.mkdtemp(
-        prefix="fedpriv-", dir=shared_memory if os.access(shared_memory, os.W_OK) else None
-    )
-    try:
-        path = Path(folder, "federation.key")
+    with private_folder() as folder:
+        path = folder / "federation.key"
         make_key(config, path)
         yield str(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_on_a_terminal_lines_are_kept_from_info(caplog):
     with RunProgress(METRIC, LABEL, _terminal()) as progress:
         progress.start(1)
         progress.round_done(RoundResult(1, {METRIC: 9.0}))
-    assert [record.levelno for record in caplog.records if record.name == "fedpriv"] == [logging.DEBUG]
+    assert [record.levelno for record in caplog.records if record.name == "fedpriv"] == [logging.INFO]
 
 
 def test_terminal_shows_round_clients_metric_epsilon_and_failures():

@@ -29,8 +29,18 @@ from fedpriv.training.local import LocalSettings
 
 
 def to_json(config: RunConfig) -> str:
-    """Serialise a resolved configuration: what every node of a run gets, whatever the engine."""
-    return json.dumps(OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True))
+    """Serialise a resolved configuration: what every node of a run gets, whatever the engine.
+
+    Where the run is tracked stays with the server: nodes get the defaults.
+    """
+    plain = OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
+    return json.dumps({**cast(dict[str, Any], plain), "tracking": {}})
+
+
+def typed(config: DictConfig) -> RunConfig:
+    """Return a resolved copy of ``config`` that obeys the schema."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    return cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
 
 
 @lru_cache(maxsize=2)
@@ -74,6 +84,7 @@ def build_backbone(text: str) -> nn.Module:
     """Return the model with the initial parameters that the run's seed gives, alike on every node."""
     config = from_json(text)
     task, training, _ = build_data(text)
+    task.check(training)
     given: dict[str, Any] = {"in_shape": training.image_shape}
     if (outputs := task.outputs(training)) is not None:
         given["outputs"] = outputs

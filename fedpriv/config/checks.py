@@ -1,7 +1,9 @@
 """Refusals before anything starts: one line that names the key and the mend."""
 
 import math
+import os
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from fedpriv.config.builders import (
     build_backbone,
@@ -14,7 +16,7 @@ from fedpriv.config.builders import (
     planted_faults,
     to_json,
 )
-from fedpriv.config.schema import PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig, Scheme
 from fedpriv.errors import UserError
 from fedpriv.privacy.plan import plan_for_client
 from fedpriv.training.parameters import FlatParameters
@@ -29,6 +31,7 @@ def check(config: RunConfig) -> None:
     _check_numbers(config)
     _check_privacy(config)
     _check_secure(config)
+    _check_places(config)
     build_strategy(config)
     text = to_json(config)
     backbone = build_backbone(text)
@@ -41,6 +44,11 @@ def check(config: RunConfig) -> None:
     settings = build_privacy(config)
     if settings is not None:
         smallest = min(len(share) for share in shares)
+        if settings.delta * smallest >= 1.0:
+            raise UserError(
+                f"privacy.delta={settings.delta}: allows to publish one of the smallest client's {smallest} "
+                f"images outright; choose a delta far below 1/{smallest}"
+            )
         try:
             plan_for_client(
                 settings,
@@ -126,9 +134,26 @@ def _check_privacy(config: RunConfig) -> None:
     build_privacy(config)
 
 
+def _check_places(config: RunConfig) -> None:
+    """Check where the run would be tracked and what it would run on."""
+    address = urlsplit(config.tracking.uri or "")
+    if address.password is not None:
+        raise UserError(
+            "tracking.uri: holds a password, which would be written to files; set the variables "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
+    if not config.tracking.experiment.strip():
+        raise UserError("tracking.experiment='': is empty; name one, e.g. tracking.experiment=fedpriv")
+    cores = len(os.sched_getaffinity(0))
+    if config.engine.name is EngineName.ray and not 0 < config.engine.cpus_per_client <= cores:
+        raise UserError(
+            f"engine.cpus_per_client={config.engine.cpus_per_client:g}: there are {cores} cores; lower it"
+        )
+
+
 def _check_secure(config: RunConfig) -> None:
     secure = config.secure
-    codec_of(config, with_key=False)
+    codec_of(config, with_key=secure.key_file is not None)
     if secure.scheme is Scheme.plain:
         return
     if secure.min_clients < 2:

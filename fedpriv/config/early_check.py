@@ -1,14 +1,13 @@
 """Checks a single run before Hydra makes its output folder, so that a refusal leaves nothing behind."""
 
 import sys
-from typing import Any, cast
+from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fedpriv.config.explain import explain
-from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 
 
@@ -21,12 +20,12 @@ class EarlyCheck(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See the class."""
-        from fedpriv.config.builders import from_json, to_json
+        from fedpriv.config.builders import typed
         from fedpriv.config.checks import check
 
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
-            check(from_json(to_json(cast(RunConfig, own))))
+            check(typed(own))
         except UserError as error:
             message = str(error)
         except OmegaConfBaseException as error:

@@ -76,7 +76,7 @@ class BFVCodec(UpdateCodec):
         self.parameters = BFVParameters(self.plan.plain_modulus, self.plan.slots)
         if secret_key is not None and secret_key.parameters != self.parameters:
             raise UserError(
-                f"secure.key: {secret_key.fingerprint} was made for other parameters than "
+                f"secure.key_file: {secret_key.fingerprint} was made for other parameters than "
                 f"secure.bits={bits}, secure.values_per_slot={self.plan.values_per_slot}, "
                 f"federation.clients={max_clients}; make a new key"
             )

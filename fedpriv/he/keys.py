@@ -132,11 +132,11 @@ def load_key(path: Path, parameters: BFVParameters) -> SecretKey:
             data = _read_private(path, file, _HEADER.size + parameters.key_bytes + _DIGEST_BYTES)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot read the key: {error.strerror}; make one with `fedpriv keys`"
+            f"{path}: cannot read the key: {error.strerror}; name another, or none to have one made"
         ) from error
     content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if len(content) < _HEADER.size or not content.startswith(_MAGIC):
-        raise UserError(f"{path}: not a fedpriv key file; make one with `fedpriv keys`")
+        raise UserError(f"{path}: not a fedpriv key file; name another, or none to have one made")
     _, version, _, fingerprint, key_id, length = _HEADER.unpack_from(content)
     if version != _VERSION:
         raise UserError(

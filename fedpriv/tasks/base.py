@@ -68,6 +68,18 @@ class Task(ABC):
         held_out = np.sort(generator(seed, "test_subjects").permutation(people)[:test_subjects])
         return dataset.of_subjects(np.setdiff1d(people, held_out)), dataset.of_subjects(held_out)
 
+    def check(self, dataset: ImageDataset) -> None:
+        """Refuse a data set whose targets this task cannot learn; class indices by default.
+
+        Raises:
+            UserError: when targets are not one integer per image.
+        """
+        if dataset.targets.ndim != 1 or dataset.targets.dtype.kind not in "iu":
+            raise UserError(
+                f"data={dataset.name}: {type(self).__name__} needs one class per image, its targets are "
+                f"{dataset.targets.dtype} {dataset.targets.shape[1:]}; choose another data or task"
+            )
+
     def outputs(self, training: ImageDataset) -> int | None:
         """Return how many numbers the backbone must return per image; None leaves it to the model."""
         del training

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
 from fedpriv.metrics.angular import angular_error_deg, vector_from_pitch_yaw
 from fedpriv.seeding import generator
 from fedpriv.tasks.base import MetricSpec, Task
@@ -33,6 +34,14 @@ class GazeTask(Task):
         """Return 2: pitch and yaw."""
         del training
         return 2
+
+    def check(self, dataset: ImageDataset) -> None:
+        """Refuse data without a pitch and a yaw per image."""
+        if dataset.targets.shape != (len(dataset), 2) or dataset.targets.dtype.kind != "f":
+            raise UserError(
+                f"data={dataset.name}: the gaze task needs pitch and yaw per image, its targets are "
+                f"{dataset.targets.dtype} {dataset.targets.shape[1:]}; choose another data or task"
+            )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the smooth L1 loss of e = (outputs - targets) / 0.2 rad, a mean over batch and angles.

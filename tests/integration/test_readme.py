@@ -107,6 +107,10 @@ def test_the_refusals_read_as_the_readme_says(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_no_placeholder_is_left():
+    assert "@@" not in README
+
+
 def test_the_documents_that_the_readme_names_are_there():
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / path).exists(), path

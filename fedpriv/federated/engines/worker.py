@@ -1,5 +1,6 @@
 """The main program of a worker process, see :mod:`fedpriv.federated.engines.pool`."""
 
+import ctypes
 import importlib
 import logging
 import os
@@ -19,6 +20,8 @@ from flwr.app import Array
 from fedpriv.federated.engines.inprocess import call
 from fedpriv.training.local import warm_up
 
+_PR_SET_PDEATHSIG = 1
+
 
 class _Unpickler(pickle.Unpickler):
     """Puts the shared arrays back."""
@@ -29,6 +32,12 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Array:
         return self._arrays[pid]
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent is gone, even in the middle of a client."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Records(QueueHandler):
@@ -50,6 +59,7 @@ class _Records(QueueHandler):
 def main() -> None:
     """Serve tasks until the parent closes its end or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    _die_with_parent()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     records = _Records()
     logging.getLogger().addHandler(records)
