@@ -54,6 +54,10 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         sys.exit(_refuse(f"{error.filename or 'file'}: {error.strerror or error}; choose another place"))
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        sys.exit(_refuse("a group is set to null; name one of its choices, see --help"))
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         sys.exit(_refuse(explain(error)))
 

@@ -174,6 +174,7 @@ def summary_table(
     baseline: float | None = None,
     baseline_label: str = "baseline",
     other_baselines: Mapping[str, float] | None = None,
+    epsilon_caveat: str | None = None,
     parameters: int | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -189,6 +190,7 @@ def summary_table(
         baseline: the metric of what needs no learning.
         baseline_label: what ``baseline`` stands for.
         other_baselines: the further metrics of what needs no learning, each shown in a row.
+        epsilon_caveat: what limits the meaning of epsilon, shown beside it.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         tracking_uri: where MLflow keeps the run, free of credentials.
         experiment: its experiment.
@@ -206,7 +208,8 @@ def summary_table(
     section(_metric_rows(results, metric, label, baseline, baseline_label))
     if others := _other_rows(results, metric, other_baselines or {}):
         section(others)
-    section([("epsilon", _epsilon_text(results))])
+    spent = _epsilon_text(results)
+    section([("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)])
     section(_traffic_rows(results, parameters))
     section(_time_rows(results))
     failures: dict[str, int] = {}

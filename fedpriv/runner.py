@@ -16,7 +16,7 @@ from torch import nn
 from fedpriv.apps import client_app, server_app
 from fedpriv.config.builders import build_backbone, build_data, make_key, to_json, typed
 from fedpriv.config.checks import check
-from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, NoiseSource, PrivacyUnit, RunConfig, Scheme
 from fedpriv.console import RunProgress, summary_table
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.federated.checkpoint import Checkpoint
@@ -126,6 +126,7 @@ def run(
             baseline=baseline.get(task.metric.name),
             baseline_label=task.baseline_label,
             other_baselines=baseline,
+            epsilon_caveat=_caveat(config),
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
@@ -178,6 +179,11 @@ def _tracker(config: RunConfig, overrides: list[str], output_dir: Path | None) -
         log_dir=output_dir,
     ) as logger:
         yield logger
+
+
+def _caveat(config: RunConfig) -> str | None:
+    seeded = config.privacy.unit is not PrivacyUnit.none and config.privacy.noise is NoiseSource.fast
+    return "noise is seeded (privacy.noise=fast), so it protects nobody: research only" if seeded else None
 
 
 def _run_name(config: RunConfig) -> str:

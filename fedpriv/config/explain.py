@@ -108,6 +108,8 @@ def _key(chain: list[BaseException], whole: str) -> str | None:
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
     if group and siblings:
         return f"{key}: there is no such key{place}; {group} has {', '.join(siblings)}"
+    if key == "experiment":
+        return "experiment: is not in the list of defaults; write it with a plus, +experiment=NAME"
     return f"{key}: there is no such key{place}; check the spelling ({_PRINT})"
 
 
