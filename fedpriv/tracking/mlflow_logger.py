@@ -24,6 +24,7 @@ from fedpriv.tracking.provenance import git_commit, library_versions
 from fedpriv.tracking.round_metrics import finite, round_metrics
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
 from fedpriv.tracking.store import locate, open_experiment, open_run
+from fedpriv.tracking.uninterrupted import uninterrupted
 from fedpriv.types import AnyArray, Metrics
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -166,7 +167,8 @@ class RunLogger:
                 picture.savefig(path, dpi=150)
             else:
                 picture.save(path)
-            self._client.log_artifact(self.run_id, str(path), "pictures")
+            with uninterrupted():
+                self._client.log_artifact(self.run_id, str(path), "pictures")
 
     def log_model(self, model: nn.Module, example: AnyArray, statement: Mapping[str, Any]) -> str:
         """Write the final model; see :func:`fedpriv.tracking.model_artifact.log_model`.
@@ -190,7 +192,8 @@ class RunLogger:
         try:
             self._send()
         finally:
-            self._client.set_terminated(self.run_id, status)
+            with uninterrupted():
+                self._client.set_terminated(self.run_id, status)
 
     def fail(self, error: BaseException) -> None:
         """End the run as FAILED (KILLED when interrupted) with the tag ``failure``.
@@ -201,7 +204,8 @@ class RunLogger:
             return
         first_line = next(iter(str(error).splitlines()), "")
         text = _tag_text(f"{type(error).__name__}: {first_line}", self._secrets)
-        self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
+        with uninterrupted():
+            self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
         self.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
 
     def __enter__(self) -> "RunLogger":
@@ -234,8 +238,9 @@ class RunLogger:
 
     def _send(self) -> None:
         while self._pending:
-            self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH])
-            del self._pending[:_METRICS_PER_BATCH]
+            with uninterrupted():
+                self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH])
+                del self._pending[:_METRICS_PER_BATCH]
 
 
 def _tag_text(text: str, secrets: Iterable[str]) -> str:
