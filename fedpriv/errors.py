@@ -11,3 +11,19 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         """Keep ``message`` with its line breaks folded into spaces."""
         super().__init__(" ".join(message.split()))
+
+
+class FormatError(UserError):
+    """A file that is not what its format demands.
+
+    Attributes:
+        source: the file.
+        offset: byte offset (line number for text files) at which reading failed, or None.
+        reason: what is wrong, without file and offset.
+    """
+
+    def __init__(self, source: object, offset: int | None, reason: str, unit: str = "offset") -> None:
+        """Build the one line ``source: offset N: reason``; ``unit`` is ``line`` for text files."""
+        place = "" if offset is None else f" {unit} {offset}:"
+        super().__init__(f"{source}:{place} {reason}")
+        self.source, self.offset, self.reason = source, offset, reason

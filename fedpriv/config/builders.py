@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fedpriv.config.instantiate import instantiate
-from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig
+from fedpriv.config.schema import EngineName, PrivacyUnit, Protocol, RunConfig
+from fedpriv.data import holdout
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.federated import faults
@@ -51,13 +52,25 @@ def from_json(text: str) -> RunConfig:
 
 @lru_cache(maxsize=2)
 def build_data(text: str) -> tuple[Task, ImageDataset, ImageDataset]:
-    """Return the task, the images of people to train on, and those of unseen people."""
+    """Return the task, the images to train on, and those to test with."""
     config = from_json(text)
     # keyed by what decides it, so that a check and the run after it load the images once
     dataset = _load(json.dumps(OmegaConf.to_container(config.data), sort_keys=True))
     task = cast(Task, instantiate("task", config.task, kind=Task))
-    training, test = task.split(dataset, config.evaluation.test_subjects, config.seed)
+    training, test = hold_out(config, dataset)
     return task, training, test
+
+
+def hold_out(config: RunConfig, dataset: ImageDataset) -> holdout.Parts:
+    """Return (images to train on, images to test with) as ``evaluation.protocol`` says."""
+    evaluation = config.evaluation
+    if evaluation.protocol is Protocol.one_person:
+        return holdout.one_person(dataset, evaluation.fold)
+    if evaluation.protocol is Protocol.folds:
+        return holdout.subject_fold(dataset, evaluation.fold, evaluation.folds)
+    if evaluation.protocol is Protocol.published:
+        return holdout.published(dataset)
+    return holdout.unseen_people(dataset, evaluation.test_subjects, config.seed)
 
 
 @lru_cache(maxsize=1)

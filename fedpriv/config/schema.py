@@ -48,6 +48,15 @@ class Scheme(Enum):
     bfv = "bfv"
 
 
+class Protocol(Enum):
+    """Which images test the model, see :mod:`fedpriv.data.holdout`."""
+
+    people = "people"
+    one_person = "one_person"
+    folds = "folds"
+    published = "published"
+
+
 class EngineName(Enum):
     """What runs the apps."""
 
@@ -70,9 +79,12 @@ class TrainingConfig:
 
 @dataclass
 class EvaluationConfig:
-    """How the global model is judged: on people whom no client holds."""
+    """How the global model is judged: on people whom no client holds, unless authors split otherwise."""
 
+    protocol: Protocol = Protocol.people
     test_subjects: int = MISSING
+    fold: int = 0
+    folds: int = 10
     every: int = 1
     pictures: int = 24
 

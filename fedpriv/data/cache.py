@@ -4,9 +4,11 @@ The files may hold biometric data: they are readable by their owner alone.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fedpriv.errors import UserError
-from fedpriv.types import AnyArray
+from fedpriv.types import AnyArray, ByteImages
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 20
@@ -62,6 +64,63 @@ def cached_arrays(
         ValueError: ``key`` or an array's name is not a plain name, or an array holds objects.
         UserError: the cache folder cannot be written to.
     """
+
+    def write(folder: Path) -> None:
+        for name, array in build().items():
+            _check_name(name)
+            if array.dtype.hasobject:
+                raise ValueError(f"cache array {name}: objects cannot be kept")
+            with _private(folder / f"{name}.npy") as file:
+                np.save(file, array, allow_pickle=False)
+
+    return _cached(key, version, parameters, write)
+
+
+def cached_images(
+    key: str,
+    version: int,
+    parameters: dict[str, Any],
+    shape: tuple[int, int, int, int],
+    fill: Callable[[ByteImages], None],
+) -> ByteImages:
+    """Return an array of images that ``fill`` writes, once, straight into the file that keeps it.
+
+    Like :func:`cached_arrays`, for arrays that need not fit into memory.
+
+    Args:
+        key: as for :func:`cached_arrays`.
+        version: as for :func:`cached_arrays`.
+        parameters: as for :func:`cached_arrays`.
+        shape: (N, C, H, W); N may be 0.
+        fill: gets the writable (N, C, H, W) uint8 array, zeros at first, and writes every image.
+
+    Returns:
+        (N, C, H, W) uint8, a read-only memory map.
+
+    Raises:
+        ValueError: ``key`` is not a plain name.
+        UserError: the cache folder cannot be written to, or has not enough space.
+    """
+
+    def write(folder: Path) -> None:
+        path = folder / "images.npy"
+        with _private(path) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, header)
+            offset = file.tell()
+            # space is reserved now: writing to a map of a full disk would kill the process
+            os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape))
+        if math.prod(shape):
+            images = np.memmap(path, dtype=np.uint8, mode="r+", offset=offset, shape=shape)
+            fill(images)
+            images.flush()
+
+    return _cached(key, version, {**parameters, "shape": list(shape)}, write)["images"]
+
+
+def _cached(
+    key: str, version: int, parameters: dict[str, Any], write: Callable[[Path], None]
+) -> dict[str, AnyArray]:
     _check_name(key)
     facts = json.dumps({"version": version, "parameters": parameters}, sort_keys=True)
     name = f"{key}-{hashlib.sha256(facts.encode()).hexdigest()[:24]}"
@@ -73,9 +132,8 @@ def cached_arrays(
             found = _read(root / name)
         if found is not None:
             return found
-        arrays = build()
+        _write(root, root / name, write)
         with _blaming(root):
-            _write(root / name, arrays)
             found = _read(root / name)
     if found is None:
         raise UserError(f"FEDPRIV_CACHE={root}: what was written cannot be read back; name another folder")
@@ -129,33 +187,41 @@ def _read(folder: Path) -> dict[str, AnyArray] | None:
     return arrays
 
 
-def _write(folder: Path, arrays: dict[str, AnyArray]) -> None:
-    for name, array in arrays.items():
-        _check_name(name)
-        if array.dtype.hasobject:
-            raise ValueError(f"cache array {name}: objects cannot be kept")
-    # mkdtemp makes the folder with mode 0700.
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _write(root: Path, folder: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` put its ``.npy`` files into a folder that gets its name when all is on the disk."""
+    with _blaming(root):
+        # mkdtemp makes the folder with mode 0700.
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        entries = {}
-        for name, array in arrays.items():
-            path = temporary / f"{name}.npy"
-            with _private(path) as file:
-                np.save(file, array, allow_pickle=False)
-            entries[name] = {
-                "bytes": path.stat().st_size,
-                "shape": list(array.shape),
-                "dtype": array.dtype.str,
-            }
-        with _private(temporary / _MANIFEST) as file:
-            file.write(json.dumps(entries).encode())
-        _sync_folder(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-        _sync_folder(folder.parent)
+        write(temporary)
+        with _blaming(root):
+            _finish(temporary, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"FEDPRIV_CACHE={root}: {error.strerror}; name a folder with more space"
+            ) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _finish(temporary: Path, folder: Path) -> None:
+    entries = {}
+    for path in sorted(temporary.iterdir()):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        entries[path.stem] = {
+            "bytes": path.stat().st_size,
+            "shape": list(array.shape),
+            "dtype": array.dtype.str,
+        }
+    with _private(temporary / _MANIFEST) as file:
+        file.write(json.dumps(entries).encode())
+    _sync_folder(temporary)
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    _sync_folder(folder.parent)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ class Site:
         if client not in self._data:
             dataset = self.dataset(client)
             self._data[client] = ClientData(
-                images=torch.from_numpy(dataset.images), targets=self.task.client_targets(dataset)
+                images=torch.from_numpy(np.array(dataset.images)), targets=self.task.client_targets(dataset)
             )
         return self._data[client]
 

@@ -10,35 +10,14 @@ Protocol: Huang, Ramesh, Berg, Learned-Miller, Labeled Faces in the Wild (2007),
 out by InsightFace (``recognition/arcface_torch/eval/verification.py``).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from fedpriv.pairs import FOLDS, VerificationPairs
 
 FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-FOLDS = 10
-
-
-@dataclass(frozen=True)
-class VerificationPairs:
-    """P pairs of images, in ``FOLDS`` contiguous folds of P / FOLDS pairs each.
-
-    Attributes:
-        left: (P,) int64, index of the first image.
-        right: (P,) int64, index of the second image.
-        same: (P,) bool, whether both show one person; half of every fold is True.
-    """
-
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    same: BoolArray
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.same)
 
 
 def verification_pairs(

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
-from fedpriv.seeding import generator
 from fedpriv.types import AnyArray, Metrics
 
 
@@ -42,31 +41,6 @@ class Task(ABC):
     metric: MetricSpec
     baseline_label: str
     """What :meth:`baseline` stands for, e.g. ``mean predictor``."""
-
-    def split(
-        self, dataset: ImageDataset, test_subjects: int, seed: int
-    ) -> tuple[ImageDataset, ImageDataset]:
-        """Split by identity: people to train on, and people never trained on.
-
-        Args:
-            dataset: all images.
-            test_subjects: how many people are held out, drawn by ``seed``.
-            seed: the run's seed.
-
-        Returns:
-            (training images, images of unseen people).
-
-        Raises:
-            UserError: when fewer than one person would remain on either side.
-        """
-        people = np.unique(dataset.subjects)
-        if not 1 <= test_subjects < len(people):
-            raise UserError(
-                f"evaluation.test_subjects={test_subjects}: the data has {len(people)} people; "
-                f"choose between 1 and {len(people) - 1}"
-            )
-        held_out = np.sort(generator(seed, "test_subjects").permutation(people)[:test_subjects])
-        return dataset.of_subjects(np.setdiff1d(people, held_out)), dataset.of_subjects(held_out)
 
     def check(self, dataset: ImageDataset) -> None:
         """Refuse a data set whose targets this task cannot learn; class indices by default.

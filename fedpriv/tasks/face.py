@@ -10,7 +10,6 @@ from torch.nn import functional
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.metrics.verification import (
-    VerificationPairs,
     best_threshold,
     cosine_scores,
     equal_error_rate,
@@ -19,6 +18,7 @@ from fedpriv.metrics.verification import (
     verification_pairs,
 )
 from fedpriv.models.face_cnn import CosineHead
+from fedpriv.pairs import VerificationPairs
 from fedpriv.seeding import derive, generator
 from fedpriv.tasks.base import MetricSpec, Task
 from fedpriv.types import Metrics

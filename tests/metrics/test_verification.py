@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.metrics.verification import (
-    FOLDS,
-    VerificationPairs,
     best_threshold,
     cosine_scores,
     equal_error_rate,
@@ -17,6 +15,7 @@ from fedpriv.metrics.verification import (
     ten_fold_accuracy,
     verification_pairs,
 )
+from fedpriv.pairs import FOLDS, VerificationPairs
 
 
 def random_scores(seed: int, pairs: int = 60, shift: float = 1.0, decimals: int = 1):

@@ -11,6 +11,7 @@ from opacus.grad_sample import GradSampleModule
 from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.holdout import unseen_people
 from fedpriv.data.identity_folder import load
 from fedpriv.errors import UserError
 from fedpriv.metrics.verification import equal_error_rate
@@ -307,7 +308,7 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_federated_training_halves_the_errors_of_raw_pixels_on_unseen_people() -> None:
     task = FaceTask()
-    training, test = task.split(orl_faces(), test_subjects=10, seed=1)
+    training, test = unseen_people(orl_faces(), 10, seed=1)
     backbone = federate(task, training, clients=10, rounds=12, epochs=4, seed=1)
     measured, baseline = task.evaluate(backbone, test), task.baseline(training, test)
     assert measured["equal_error_rate"] < 0.5 * baseline["equal_error_rate"]
