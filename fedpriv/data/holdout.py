@@ -59,6 +59,11 @@ def subject_fold(dataset: ImageDataset, fold: int, folds: int) -> Parts:
     return dataset.of_subjects(np.setdiff1d(people, held_out)), dataset.of_subjects(held_out)
 
 
+def publishes_split(dataset: ImageDataset) -> bool:
+    """Return whether the data set's authors said which images test."""
+    return dataset.pairs is not None or dataset.held_out is not None
+
+
 def published(dataset: ImageDataset) -> Parts:
     """Split as the data set's authors published.
 

@@ -4,9 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
+from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import list_identities, read_image
+
+CARD = DatasetCard(
+    name="identity_folder",
+    title="Any folder of images per person",
+    tasks=("face", "classification"),
+    contents="whatever is there: one folder per person, what fedpriv-data extract makes for one",
+    licence="that of the images",
+    source="https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html",
+    layout="<person>/<image>.{pgm,png,jpg,jpeg,bmp,webp}",
+    citation="none",
+    protocol="none published: people are held out",
+)
 
 
 def load(

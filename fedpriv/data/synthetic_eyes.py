@@ -3,10 +3,23 @@
 import numpy as np
 
 from fedpriv.data.cache import cached_arrays
+from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.synthetic.eyes import render_person
 from fedpriv.errors import UserError
 from fedpriv.types import AnyArray
+
+CARD = DatasetCard(
+    name="synthetic_eyes",
+    title="Synthetic eyes",
+    tasks=("gaze",),
+    contents="grey left eyes of 36 x 60 with exact gaze, as many people and pictures as asked for",
+    licence="part of fedpriv, Apache-2.0",
+    source="rendered",
+    layout="nothing: rendered on first use",
+    citation="fedpriv",
+    protocol="people never trained on",
+)
 
 _VERSION = 1
 _MOST_IMAGES = 2_000_000

@@ -3,10 +3,23 @@
 import numpy as np
 
 from fedpriv.data.cache import cached_arrays
+from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.seeding import generator
 from fedpriv.types import AnyArray
+
+CARD = DatasetCard(
+    name="synthetic_patterns",
+    title="Synthetic colour patterns",
+    tasks=("classification",),
+    contents="noisy colour patterns in any number of classes, each person with an own mix of them",
+    licence="part of fedpriv, Apache-2.0",
+    source="rendered",
+    layout="nothing: made on first use",
+    citation="fedpriv",
+    protocol="people never trained on",
+)
 
 _VERSION = 1
 

@@ -4,8 +4,11 @@ The layout of ORL (AT&T), LFW and most private collections. Images are read with
 to a few formats, and only after the file's length and the size in its header were found harmless.
 """
 
+import io
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +69,9 @@ def list_identities(root: Path) -> IdentityFolder:
     return IdentityFolder(tuple(names), tuple(files), ignored)
 
 
-def read_image(path: Path, height: int, width: int, colour: bool = False) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, height: int, width: int, colour: bool = False, centre: float = 1.0
+) -> NDArray[np.uint8]:
     """Decode one image, crop it centrally to the aspect asked for and resize it.
 
     The orientation in the EXIF header is applied and transparency dropped. Grey is ITU-R 601-2 luma,
@@ -79,50 +84,102 @@ def read_image(path: Path, height: int, width: int, colour: bool = False) -> NDA
         height: rows of the result.
         width: columns of the result.
         colour: RGB instead of grey.
+        centre: keep only this fraction of the crop's height and width, around the middle.
 
     Returns:
         (C, height, width) uint8 with C = 3 or 1.
 
     Raises:
         UserError: when the file is missing, too large, damaged or of another format.
+        ValueError: when ``height`` or ``width`` is not positive, or ``centre`` not in (0, 1].
+    """
+    _check_target(height, width)
+    if not 0 < centre <= 1:
+        raise ValueError(f"centre={centre}: must be above 0 and at most 1")
+    with open_image(path, path) as image:
+        return _fitted(image, height, width, colour, centre)
+
+
+def decode_image(
+    content: bytes, source: object, height: int, width: int, colour: bool = False
+) -> NDArray[np.uint8]:
+    """Decode one image held in memory, in all else like :func:`read_image`.
+
+    Args:
+        content: the bytes of an image file.
+        source: what refusals name, e.g. ``train.rec: offset 8``.
+        height: rows of the result.
+        width: columns of the result.
+        colour: RGB instead of grey.
+
+    Returns:
+        (C, height, width) uint8 with C = 3 or 1.
+
+    Raises:
+        UserError: when the image is too large, damaged or of another format.
         ValueError: when ``height`` or ``width`` is not positive.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"height={height}, width={width}: both must be positive")
+    _check_target(height, width)
+    with open_image(content, source) as image:
+        return _fitted(image, height, width, colour)
+
+
+@contextmanager
+def open_image(file: Path | bytes, source: object) -> Iterator[Image.Image]:
+    """Open an image file, or the bytes of one, after its length and the size in its header were checked.
+
+    Pixels are decoded by what the block does; a decoder's errors there are refusals too.
+
+    Raises:
+        UserError: naming ``source``, when it is missing, too large, damaged or of another format.
+    """
     try:
-        length = path.stat().st_size
+        length = len(file) if isinstance(file, bytes) else file.stat().st_size
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+        raise UserError(f"{source}: cannot be read ({error.strerror}); check the file") from error
     if length > MAX_FILE_BYTES:
-        raise UserError(f"{path}: {length} bytes, the limit is {MAX_FILE_BYTES}; save it smaller")
+        raise UserError(f"{source}: {length} bytes, the limit is {MAX_FILE_BYTES}; save it smaller")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_DECODERS) as image:
-                return _decode(path, image, height, width, "RGB" if colour else "L")
+            opened = io.BytesIO(file) if isinstance(file, bytes) else file
+            with Image.open(opened, formats=_DECODERS) as image:
+                _check(source, image)
+                yield image
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: far more than {MAX_PIXELS} pixels; save it smaller") from error
+        raise UserError(f"{source}: far more than {MAX_PIXELS} pixels; save it smaller") from error
     # Decoders meet damaged bytes with OSError, SyntaxError, struct.error, zlib.error and others.
     except Exception as error:
         raise UserError(
-            f"{path}: not a readable {', '.join(sorted(SUFFIXES))} image ({error}); "
+            f"{source}: not a readable {', '.join(sorted(SUFFIXES))} image ({error}); "
             "save it again or remove it"
         ) from error
 
 
-def _decode(path: Path, image: Image.Image, height: int, width: int, mode: str) -> NDArray[np.uint8]:
-    """Turn an opened image into an array, its header being checked before its pixels are decoded."""
+def _check_target(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"height={height}, width={width}: both must be positive")
+
+
+def _check(source: object, image: Image.Image) -> None:
+    """Refuse by its header what is too large or has more than 8 bits per channel."""
     if image.width * image.height > MAX_PIXELS:
         raise UserError(
-            f"{path}: {image.width} x {image.height} pixels, the limit is {MAX_PIXELS}; save it smaller"
+            f"{source}: {image.width} x {image.height} pixels, the limit is {MAX_PIXELS}; save it smaller"
         )
     if image.mode not in _EIGHT_BIT_MODES:
-        raise UserError(f"{path}: pixel type {image.mode}; save it with 8 bits per channel")
-    upright = ImageOps.exif_transpose(image).convert(mode)
-    cut_width = min(upright.width, upright.height * width / height)
-    cut_height = min(upright.height, upright.width * height / width)
+        raise UserError(f"{source}: pixel type {image.mode}; save it with 8 bits per channel")
+
+
+def _fitted(
+    image: Image.Image, height: int, width: int, colour: bool, centre: float = 1.0
+) -> NDArray[np.uint8]:
+    """Turn an opened image into an array."""
+    upright = ImageOps.exif_transpose(image).convert("RGB" if colour else "L")
+    cut_width = min(upright.width, upright.height * width / height) * centre
+    cut_height = min(upright.height, upright.width * height / width) * centre
     left, top = (upright.width - cut_width) / 2, (upright.height - cut_height) / 2
     resized = upright.resize(
         (width, height), Image.Resampling.BILINEAR, box=(left, top, left + cut_width, top + cut_height)

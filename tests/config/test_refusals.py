@@ -74,7 +74,7 @@ WRONG_TYPE = [
     (["data"], "data: is not KEY=VALUE"),
 ]
 CHOICE = [
-    (["data=nope"], "data=nope: there is no such choice; choose one of identity_folder, synthetic_eyes"),
+    (["data=nope"], "data=nope: there is no such choice; choose one of affectnet, ck_plus, "),
     (["strategy=fedsgd"], "strategy=fedsgd: there is no such choice; choose one of fedadam, fedavg, fedprox"),
     (["+experiment=nope"], "experiment=nope: there is no such choice;"),
     (

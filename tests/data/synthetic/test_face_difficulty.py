@@ -1,0 +1,53 @@
+"""Synthetic faces: pixels and principal components fail on unseen people whom a small CNN tells apart."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedpriv.data.synthetic_faces import render_portraits
+from fedpriv.metrics.verification import cosine_scores, ten_fold_accuracy, verification_pairs
+from fedpriv.seeding import generator
+from tests.data.synthetic.small_cnn import cosine_margin, network, outputs, standardised, train
+
+PEOPLE, UNSEEN, IMAGES, SIZE = 220, 40, 15, 56
+
+
+def portraits(first, people):
+    images = np.concatenate([render_portraits(0, first + person, IMAGES, SIZE) for person in range(people)])
+    return images, np.repeat(np.arange(people, dtype=np.int64), IMAGES)
+
+
+@pytest.mark.slow
+def test_unseen_people_are_told_apart_by_a_small_cnn_but_not_by_pixels_or_principal_components():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images, people = portraits(0, PEOPLE)
+    unseen, whom = portraits(10_000, UNSEEN)
+    pairs = verification_pairs(whom, generator(0, "pairs"), 6000)
+
+    def accuracy(scores):
+        return ten_fold_accuracy(scores, pairs.same)[0]
+
+    flat, known = (array.reshape(len(array), -1).astype(np.float32) for array in (unseen, images[::2]))
+    pixels = accuracy(-np.linalg.norm(flat[pairs.left] - flat[pairs.right], axis=1))
+    mean = known.mean(axis=0)
+    _, spread, directions = np.linalg.svd(known - mean, full_matrices=False)
+    components = (flat - mean) @ directions[:64].T
+    plain = accuracy(cosine_scores(components, pairs))
+    whitened = accuracy(cosine_scores(components / spread[:64], pairs))
+
+    model = network((3, SIZE, SIZE), (24, 32, 48, 48, 64), (2, 2, 1, 2, 1), (64,))
+    weights = nn.Parameter(0.1 * torch.randn(PEOPLE, 64))
+    train(model, standardised(images), people, 14, 3e-3, cosine_margin(weights), [weights], batch=64)
+    tested = standardised(unseen)
+    embeddings = outputs(model, tested) + outputs(model, np.ascontiguousarray(tested[..., ::-1]))
+    learned = accuracy(cosine_scores(embeddings, pairs))
+    torch.set_num_threads(threads)
+
+    figures = f"pixels {pixels:.3f} PCA {plain:.3f} whitened {whitened:.3f} CNN {learned:.3f}"
+    assert 0.52 < pixels < 0.70, figures
+    assert 0.52 < plain < 0.70, figures
+    assert whitened < 0.72, figures
+    assert learned > 0.87, figures
