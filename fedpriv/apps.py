@@ -8,7 +8,7 @@ from flwr.serverapp import ServerApp
 from fedpriv.config.builders import build_keyholder, build_server_plan, build_site
 from fedpriv.federated.client_app import make_client_app
 from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
-from fedpriv.federated.strategy.base import RunObserver
+from fedpriv.federated.strategy.session import RunObserver
 
 
 def client_app(config: str | None = None, time_limit_s: float | None = None) -> ClientApp:
@@ -23,12 +23,18 @@ def server_app(
     config: str | None = None,
     observers: tuple[RunObserver, ...] = (),
     finished: Callable[[Outcome], None] | None = None,
+    prepare: Callable[[ServerPlan], None] | None = None,
 ) -> ServerApp:
-    """Return the ServerApp for a configuration (JSON), or for the one in Flower's run config."""
+    """Return the ServerApp for a configuration (JSON), or for the one in Flower's run config.
+
+    ``prepare`` may change the plan before the run, e.g. say where an interrupted one goes on.
+    """
 
     def plan(text: str) -> ServerPlan:
         built = build_server_plan(text)
         built.observers.extend(observers)
+        if prepare is not None:
+            prepare(built)
         return built
 
     return make_server_app(plan, config, finished)

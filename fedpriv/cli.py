@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fedpriv import __version__
 
@@ -14,6 +15,13 @@ def _run(arguments: list[str]) -> None:
     run()
 
 
+def _evaluate(arguments: list[str]) -> None:
+    """Measure a saved model again, on its own test part or on other data."""
+    from experiments.evaluate import main as evaluate
+
+    evaluate(arguments)
+
+
 def _bench(arguments: list[str]) -> None:
     """Measure speed against the peers."""
     from experiments.bench import main as bench
@@ -21,7 +29,62 @@ def _bench(arguments: list[str]) -> None:
     bench(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": _run, "bench": _bench}
+_RESUME_HELP = """usage: fedpriv resume FOLDER
+
+Go on with an interrupted run after its last finished round, in the same MLflow run.
+
+FOLDER is the run's output folder, e.g. outputs/2026-01-31/12-00-00: the one with `checkpoint` in it."""
+
+
+def _resume(arguments: list[str]) -> None:
+    """Go on with an interrupted run: fedpriv resume FOLDER."""
+    import signal
+
+    from fedpriv.errors import UserError
+
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_RESUME_HELP)
+        return
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise UserError(
+            f"resume {' '.join(arguments)}: needs one folder, e.g. fedpriv resume outputs/DATE/TIME"
+        )
+    folder = Path(arguments[0])
+    if not (folder / "checkpoint").is_dir():
+        raise UserError(f"{folder}: holds no checkpoint; name the output folder of a run")
+    from rich.console import Console
+
+    from fedpriv.runner import resume
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that keys, runs and workers are put away
+    _log_to(folder)
+    try:
+        resume(folder, Console())
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}; choose another") from error
+
+
+def _log_to(folder: Path) -> None:
+    """Log as the run did: on in its own file, and to a console that shows no progress."""
+    import logging
+
+    handlers: list[logging.Handler] = [logging.FileHandler(folder / "run.log", delay=True)]
+    if not sys.stderr.isatty():
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=logging.INFO,
+        format="[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
+        handlers=handlers,
+    )
+    logging.getLogger("flwr").propagate = False
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "run": _run,
+    "resume": _resume,
+    "evaluate": _evaluate,
+    "bench": _bench,
+}
 
 _HELP = """usage: fedpriv COMMAND ...
 
@@ -33,6 +96,8 @@ commands:
 examples:
   fedpriv run task=gaze privacy=dp_sgd secure=bfv federation.clients=8
   fedpriv run -m seed=0,1,2 strategy=fedavg,fedprox
+  fedpriv resume outputs/2026-01-31/12-00-00
+  fedpriv evaluate --run RUN_ID --picture predictions.png
   fedpriv bench engine --json
 
 `fedpriv COMMAND --help` tells more."""

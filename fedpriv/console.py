@@ -210,7 +210,8 @@ def summary_table(
         section(others)
     spent = _epsilon_text(results)
     section([("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)])
-    section(_traffic_rows(results, parameters))
+    if any(result.asked for result in results):
+        section(_traffic_rows(results, parameters))
     section(_time_rows(results))
     failures: dict[str, int] = {}
     for result in results:
@@ -317,7 +318,8 @@ def _epsilon_text(results: Sequence[RoundResult]) -> str:
     if last is None or last.epsilon is None:
         return "none (no differential privacy)"
     stated = "" if last.delta is None else f" at delta {last.delta:.3g}"
-    return f"{last.epsilon:.3g}{stated} (largest of any client)"
+    whose = " (largest of any client)" if any(result.asked for result in results) else ""
+    return f"{last.epsilon:.3g}{stated}{whose}"
 
 
 def _traffic_rows(results: Sequence[RoundResult], parameters: int | None) -> list[tuple[str, str]]:
@@ -340,7 +342,8 @@ def _time_rows(results: Sequence[RoundResult]) -> list[tuple[str, str]]:
     for result in results:
         for phase, value in result.seconds.items():
             totals[phase] = totals.get(phase, 0.0) + value
-    names = {"train": "time: clients train", "encrypt": "  of it: encrypt (client mean)"}
+    who = "clients train" if any(result.asked for result in results) else "train"
+    names = {"train": f"time: {who}", "encrypt": "  of it: encrypt (client mean)"}
     rows = [
         (names.get(phase, f"time: {phase}"), seconds_text(value)) for phase, value in totals.items() if value
     ]

@@ -1,32 +1,32 @@
-"""Run one experiment: check, make the key, train on the chosen engine, track, summarise."""
+"""Run one experiment, or go on with one: check, train, keep, track, summarise."""
 
-import os
+import logging
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from torch import nn
 
-from fedpriv.apps import client_app, server_app
+from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
 from fedpriv.config.builders import build_backbone, build_data, make_key, to_json, typed
 from fedpriv.config.checks import check
-from fedpriv.config.schema import EngineName, NoiseSource, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, Mode, NoiseSource, PrivacyUnit, RunConfig, Scheme
 from fedpriv.console import RunProgress, summary_table
-from fedpriv.data.dataset import ImageDataset
-from fedpriv.federated.checkpoint import Checkpoint
-from fedpriv.federated.engines.launch import launch_inprocess
+from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
 from fedpriv.results import RoundResult
 from fedpriv.scratch import private_folder
-from fedpriv.tasks.base import Task
+from fedpriv.trainers import Trainer, build_trainer, fingerprint
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
+from fedpriv.watch import Watch, log_partition, log_results, open_tracker
+
+log = logging.getLogger("fedpriv")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Report:
         baseline: the task's metrics without learning.
         parameters: the final model.
         mlflow_run_id: where it is tracked, or None.
-        seconds: of the rounds with their evaluation, start-up and shutdown apart.
+        seconds: of this process's rounds with their evaluation, start-up and shutdown apart.
     """
 
     metric: str
@@ -48,25 +48,6 @@ class Report:
     parameters: FloatVector
     mlflow_run_id: str | None
     seconds: float
-
-
-class _Watch:
-    """Passes a run's progress on to the terminal, MLflow and the checkpoint."""
-
-    def __init__(self, progress: RunProgress, tracker: Any, checkpoint: Checkpoint | None) -> None:
-        self._progress, self._tracker, self._checkpoint = progress, tracker, checkpoint
-        self.times: list[float] = []
-
-    def client_done(self, done: int, asked: int) -> None:
-        self._progress.client_done(done, asked)
-
-    def round_done(self, result: RoundResult, parameters: FloatVector) -> None:
-        self.times.append(time.perf_counter())
-        self._progress.round_done(result)
-        if self._tracker is not None:
-            self._tracker.log_round(result)
-        if self._checkpoint is not None:
-            self._checkpoint.save(result.number, parameters)
 
 
 def run(
@@ -88,35 +69,112 @@ def run(
     """
     config = _resolved(config)
     check(config)
+    checkpoint = None if output_dir is None else Checkpoint(output_dir)
+    with nullcontext() if checkpoint is None else checkpoint.held():
+        return _execute(config, overrides or [], checkpoint, console)
+
+
+def resume(folder: Path, console: Console | None = None) -> Report:
+    """Go on with an interrupted run after its last finished round, in the same MLflow run.
+
+    Without differential privacy the rest is bit by bit what the undisturbed run would have been.
+    With it, every party is first charged for the round that was under way, which may have left it
+    (see :func:`fedpriv.training.party.charge_lost_round`), and so may have to stop a round earlier.
+    An encrypted run gets a new key, unless its key is in a file of the user's.
+
+    Edge cases:
+        - A finished run is only reported.
+        - A run that was cut off after its last round is only finished: nothing is charged.
+
+    Args:
+        folder: the run's output folder.
+        console: where the final table goes; None prints none.
+
+    Raises:
+        UserError: when there is nothing to go on from, the data has changed, or a living process
+            still runs there.
+    """
+    checkpoint = Checkpoint(folder)
+    record = checkpoint.record()
+    with checkpoint.held():
+        record, snapshot = checkpoint.record(), checkpoint.load()
+        if record.finished:
+            log.info("%s: is finished, there is nothing to resume", folder)
+            if console is not None:
+                console.print(f"{folder}: is finished, there is nothing to resume", soft_wrap=True)
+            return Report(
+                record.metric,
+                snapshot.history,
+                record.baseline,
+                snapshot.parameters,
+                record.mlflow_run_id,
+                seconds=0.0,
+            )
+        config = _recorded(record, checkpoint)
+        if config.mode is Mode.federated and config.engine.name is EngineName.ray:
+            raise UserError(
+                f"{folder}: engine=ray keeps the clients' memory to itself, so it cannot be resumed; "
+                "run it again, or with engine=inprocess"
+            )
+        check(config)
+        return _execute(config, record.overrides, checkpoint, console, record, snapshot)
+
+
+def _execute(
+    config: RunConfig,
+    overrides: list[str],
+    checkpoint: Checkpoint | None,
+    console: Console | None,
+    record: RunRecord | None = None,
+    snapshot: Snapshot | None = None,
+) -> Report:
+    """Run from the start, or on from ``snapshot``."""
     with _key_file(config) as key_file:
-        config.secure.key_file = key_file
+        lasting_key, config.secure.key_file = config.secure.key_file, key_file
         text = to_json(config)
         task, training, test = build_data(text)
-        baseline = task.baseline(training, test)
         backbone = build_backbone(text)
         parameters = FlatParameters(backbone)
+        data = "" if checkpoint is None else fingerprint(text)
+        if record is not None and snapshot is not None and checkpoint is not None:
+            _require_same(checkpoint, record, snapshot, data, parameters)
+        baseline = task.baseline(training, test) if record is None else record.baseline
+        folder = None if checkpoint is None else checkpoint.folder.parent
+        plain = _plain(config)
         with (
-            _tracker(config, overrides or [], output_dir) as tracker,
+            open_tracker(config, plain, overrides, folder, record) as tracker,
             RunProgress(task.metric.name, task.metric.label) as progress,
         ):
-            if tracker is not None:
+            trainer = build_trainer(text)
+            if snapshot is not None and checkpoint is not None:
+                snapshot = _go_on(config, trainer, snapshot, checkpoint, tracker)
+            elif tracker is not None:
                 tracker.log_baseline(baseline)
-            checkpoint = None if output_dir is None else Checkpoint(output_dir, parameters.layout)
-            watch = _Watch(progress, tracker, checkpoint)
-            progress.start(config.federation.rounds)
-            outcome = _launch(config, text, watch)
-            progress.close()
+                log_partition(config, training, tracker)
+            if checkpoint is not None and record is None:
+                record = RunRecord(
+                    config={**plain, "secure": {**plain["secure"], "key_file": lasting_key}},
+                    overrides=overrides,
+                    data=data,
+                    metric=task.metric.name,
+                    baseline=baseline,
+                    tracking_uri=None if tracker is None else tracker.uri,
+                    mlflow_run_id=None if tracker is None else tracker.run_id,
+                )
+                checkpoint.begin(record)
+            history = [] if snapshot is None else snapshot.history
+            watch = Watch(progress, tracker, checkpoint, trainer, parameters.layout.digest, history)
+            if snapshot is not None and _is_trained(config, snapshot):
+                outcome = Outcome(snapshot.history, snapshot.parameters)
+            else:
+                progress.start(config.federation.rounds)
+                outcome = trainer.train(watch, snapshot)
+                progress.close()
             parameters.load(outcome.parameters)
             if tracker is not None:
-                _log_results(config, task, training, test, backbone, outcome, baseline, tracker)
-            report = Report(
-                metric=task.metric.name,
-                history=outcome.history,
-                baseline=baseline,
-                parameters=outcome.parameters,
-                mlflow_run_id=None if tracker is None else tracker.run_id,
-                seconds=watch.times[-1] - watch.times[0],
-            )
+                log_results(config, task, training, test, backbone, outcome.history, baseline, tracker)
+        if checkpoint is not None and record is not None:
+            checkpoint.finish(record)
     if console is not None:
         summary_table(
             console,
@@ -130,9 +188,68 @@ def run(
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
-            run_id=report.mlflow_run_id,
+            run_id=None if tracker is None else tracker.run_id,
         )
-    return report
+    return Report(
+        metric=task.metric.name,
+        history=outcome.history,
+        baseline=baseline,
+        parameters=outcome.parameters,
+        mlflow_run_id=None if tracker is None else tracker.run_id,
+        seconds=watch.times[-1] - watch.times[0] if watch.times else 0.0,
+    )
+
+
+def _is_trained(config: RunConfig, snapshot: Snapshot) -> bool:
+    return snapshot.kept.ended or len(snapshot.history) > config.federation.rounds
+
+
+def _go_on(
+    config: RunConfig, trainer: Trainer, snapshot: Snapshot, checkpoint: Checkpoint, tracker: Any
+) -> Snapshot:
+    """Charge the lost round, on disk before anything is trained, and bring MLflow up to date."""
+    last = len(snapshot.history) - 1
+    if not _is_trained(config, snapshot):
+        snapshot = trainer.charge(snapshot)
+        checkpoint.save(snapshot)
+        charged = config.privacy.unit is not PrivacyUnit.none
+        log.info(
+            "goes on after round %d of %d%s",
+            last,
+            config.federation.rounds,
+            "; the round that was under way is charged to every privacy budget" if charged else "",
+        )
+    if tracker is not None:
+        written = tracker.rounds()
+        for result in snapshot.history:
+            if result.number not in written:
+                tracker.log_round(result)
+        tracker.tag("resumed_after_round", str(last))
+    return snapshot
+
+
+def _require_same(
+    checkpoint: Checkpoint, record: RunRecord, snapshot: Snapshot, data: str, parameters: FlatParameters
+) -> None:
+    folder = checkpoint.folder.parent
+    if record.data != data:
+        raise UserError(f"{folder}: the data has changed since; run the experiment again")
+    layout = parameters.layout
+    if snapshot.layout != layout.digest or snapshot.parameters.shape != (layout.size,):
+        raise UserError(f"{folder}: the checkpoint holds another model; run the experiment again")
+
+
+def _plain(config: RunConfig) -> dict[str, Any]:
+    return cast(
+        dict[str, Any], OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
+    )
+
+
+def _recorded(record: RunRecord, checkpoint: Checkpoint) -> RunConfig:
+    try:
+        return typed(OmegaConf.create(record.config))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{checkpoint.folder / 'run.json'}: is damaged; run the experiment again") from error
 
 
 def _resolved(config: RunConfig) -> RunConfig:
@@ -141,6 +258,8 @@ def _resolved(config: RunConfig) -> RunConfig:
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
         resolved.data.root = str(Path(resolved.data.root).expanduser().resolve())
+    if resolved.secure.key_file is not None:
+        resolved.secure.key_file = str(Path(resolved.secure.key_file).expanduser().resolve())
     return resolved
 
 
@@ -156,91 +275,6 @@ def _key_file(config: RunConfig) -> Iterator[str | None]:
         yield str(path)
 
 
-@contextmanager
-def _tracker(config: RunConfig, overrides: list[str], output_dir: Path | None) -> Iterator[Any]:
-    if not config.tracking.enabled:
-        yield None
-        return
-    from fedpriv.tracking.mlflow_logger import RunLogger
-
-    plain = cast(
-        dict[str, Any], OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
-    )
-    with RunLogger.start(
-        uri=config.tracking.uri,
-        experiment=config.tracking.experiment,
-        run_name=config.tracking.run_name or _run_name(config),
-        artifact_root=None,
-        config=plain,
-        seed=config.seed,
-        overrides=overrides,
-        tags={"privacy_noise": config.privacy.noise.value, "engine": config.engine.name.value},
-        parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
-        log_dir=output_dir,
-    ) as logger:
-        yield logger
-
-
 def _caveat(config: RunConfig) -> str | None:
     seeded = config.privacy.unit is not PrivacyUnit.none and config.privacy.noise is NoiseSource.fast
     return "noise is seeded (privacy.noise=fast), so it protects nobody: research only" if seeded else None
-
-
-def _run_name(config: RunConfig) -> str:
-    task = str(config.task.get("_target_")).rsplit(".", 1)[-1].removesuffix("Task").lower()
-    return f"{task}-{config.privacy.unit.value}-{config.secure.scheme.value}-seed{config.seed}"
-
-
-def _launch(config: RunConfig, text: str, watch: _Watch) -> Outcome:
-    outcomes: list[Outcome] = []
-    server = server_app(text, (watch,), outcomes.append)
-    nodes = config.federation.clients + (config.secure.scheme is not Scheme.plain)
-    engine = config.engine
-    if engine.name is EngineName.ray:
-        from fedpriv.federated.engines.ray import run_on_ray
-
-        # Flower's deadline is one for a whole cohort, queueing included: the client keeps its own
-        client = client_app(text, config.federation.client_timeout_s)
-        run_on_ray(server, client, nodes, engine.cpus_per_client, engine.gpus_per_client)
-    else:
-        launch_inprocess(
-            server, client_app(text), "fedpriv.apps:client_app", text, nodes, engine.workers, engine.threads
-        )
-    if not outcomes:
-        raise RuntimeError(f"engine {engine.name.value} ended without an outcome; see its log")
-    return outcomes[0]
-
-
-def _log_results(
-    config: RunConfig,
-    task: Task,
-    training: ImageDataset,
-    test: ImageDataset,
-    backbone: nn.Module,
-    outcome: Outcome,
-    baseline: Metrics,
-    tracker: Any,
-) -> None:
-    from fedpriv.tracking.plots import bytes_plot, epsilon_plot, metric_plot, seconds_plot
-
-    metric, history = task.metric, outcome.history
-    tracker.log_picture(
-        metric_plot(history, metric.name, metric.label, baseline.get(metric.name), task.baseline_label),
-        metric.name,
-    )
-    tracker.log_picture(bytes_plot(history), "bytes")
-    tracker.log_picture(seconds_plot(history), "seconds")
-    if any(result.epsilon is not None for result in history):
-        tracker.log_picture(epsilon_plot(history), "epsilon")
-    if config.evaluation.pictures:
-        tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
-    if config.tracking.log_model:
-        last = history[-1]
-        statement = {
-            "unit": config.privacy.unit.value,
-            "epsilon": last.epsilon,
-            "delta": last.delta,
-            "data": training.name,
-            "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
-        }
-        tracker.log_model(backbone, task.example(test), statement)

@@ -26,6 +26,7 @@ from fedpriv.he.registry import build_codec
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.seeding import derive
 from fedpriv.tasks.base import Task
+from fedpriv.training.centralized import Centralized
 from fedpriv.training.local import LocalSettings
 
 
@@ -68,8 +69,15 @@ def hold_out(config: RunConfig, dataset: ImageDataset) -> holdout.Parts:
         return holdout.one_person(dataset, evaluation.fold)
     if evaluation.protocol is Protocol.folds:
         return holdout.subject_fold(dataset, evaluation.fold, evaluation.folds)
-    if evaluation.protocol is Protocol.published:
+    if evaluation.protocol is Protocol.published or (
+        evaluation.protocol is Protocol.auto and holdout.publishes_split(dataset)
+    ):
         return holdout.published(dataset)
+    if dataset.pairs is not None:
+        raise UserError(
+            f"evaluation.protocol={evaluation.protocol.value}: data={dataset.name} publishes pairs to test "
+            "with and nothing to train on; use published"
+        )
     return holdout.unseen_people(dataset, evaluation.test_subjects, config.seed)
 
 
@@ -203,13 +211,43 @@ def make_key(config: RunConfig, path: Path) -> None:
         save_key(generate_key(codec.parameters), path)
 
 
+def build_local(config: RunConfig) -> LocalSettings:
+    """Return how a party optimises."""
+    settings = config.training
+    return LocalSettings(
+        optimizer=settings.optimizer.value,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+        local_epochs=settings.local_epochs,
+        schedule=settings.schedule.value,
+    )
+
+
+def build_centralized(text: str) -> Centralized:
+    """Return what ``mode: centralized`` trains; a new one with every call, for training changes it."""
+    config = from_json(text)
+    task, training, test = build_data(text)
+    return Centralized(
+        seed=config.seed,
+        rounds=config.federation.rounds,
+        evaluate_every=config.evaluation.every,
+        task=task,
+        training=training,
+        test=test,
+        backbone=build_backbone(text),
+        local=build_local(config),
+        privacy=build_privacy(config),
+    )
+
+
 @lru_cache(maxsize=2)
 def build_site(text: str) -> Site:
     """Return the client side; one per process and configuration."""
     config = from_json(text)
     task, training, _ = build_data(text)
     shares = build_shares(config, training)
-    settings = config.training
     return Site(
         seed=config.seed,
         rounds=config.federation.rounds,
@@ -217,15 +255,7 @@ def build_site(text: str) -> Site:
         training=training,
         shares=shares,
         backbone=build_backbone(text),
-        local=LocalSettings(
-            optimizer=settings.optimizer.value,
-            learning_rate=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            batch_size=settings.batch_size,
-            local_epochs=settings.local_epochs,
-            schedule=settings.schedule.value,
-        ),
+        local=build_local(config),
         privacy=build_privacy(config),
         codec=codec_of(config, with_key=True),
         faults=planted_faults(config),

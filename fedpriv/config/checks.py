@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from fedpriv.config.builders import (
     build_backbone,
+    build_centralized,
     build_data,
     build_privacy,
     build_shares,
@@ -16,7 +17,7 @@ from fedpriv.config.builders import (
     planted_faults,
     to_json,
 )
-from fedpriv.config.schema import EngineName, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, Mode, PrivacyUnit, RunConfig, Scheme
 from fedpriv.errors import UserError
 from fedpriv.privacy.plan import plan_for_client
 from fedpriv.training.parameters import FlatParameters
@@ -30,23 +31,34 @@ def check(config: RunConfig) -> None:
     """
     _check_numbers(config)
     _check_privacy(config)
-    _check_secure(config)
     _check_places(config)
-    build_strategy(config)
+    if config.mode is Mode.centralized:
+        _check_centralized(config)
+    else:
+        _check_federation(config)
+        _check_secure(config)
+        build_strategy(config)
     text = to_json(config)
+    _, training, _ = build_data(text)
+    if not len(training):
+        raise UserError(
+            f"data._target_={config.data['_target_']}: all of it is test data; train on another data set and "
+            "use `fedpriv evaluate`"
+        )
     backbone = build_backbone(text)
     try:
         FlatParameters(backbone)
     except ValueError as error:
         raise UserError(f"model._target_={config.model['_target_']}: {error}") from error
-    _, training, _ = build_data(text)
-    shares = build_shares(config, training)
+    if config.mode is Mode.centralized:
+        whose, smallest = "the training set's", len(training)
+    else:
+        whose, smallest = "the smallest client's", min(map(len, build_shares(config, training)))
     settings = build_privacy(config)
     if settings is not None:
-        smallest = min(len(share) for share in shares)
         if settings.delta * smallest >= 1.0:
             raise UserError(
-                f"privacy.delta={settings.delta}: allows to publish one of the smallest client's {smallest} "
+                f"privacy.delta={settings.delta}: allows to publish one of {whose} {smallest} "
                 f"images outright; choose a delta far below 1/{smallest}"
             )
         try:
@@ -59,6 +71,8 @@ def check(config: RunConfig) -> None:
             )
         except ValueError as error:
             raise UserError(f"privacy.{error}; raise it or lower federation.rounds") from error
+    if config.mode is Mode.centralized:
+        build_centralized(text)  # one head for all people may be more than the task can make
 
 
 def _check_numbers(config: RunConfig) -> None:
@@ -67,20 +81,14 @@ def _check_numbers(config: RunConfig) -> None:
         if not math.isfinite(value):
             raise UserError(f"{name}={value}: needs a finite number")
     positive = {
-        "federation.clients": federation.clients,
         "federation.rounds": federation.rounds,
-        "federation.min_replies": federation.min_replies,
-        "federation.client_timeout_s": federation.client_timeout_s,
-        "federation.start_timeout_s": federation.start_timeout_s,
         "training.learning_rate": training.learning_rate,
         "training.batch_size": training.batch_size,
         "training.local_epochs": training.local_epochs,
         "evaluation.every": config.evaluation.every,
         "evaluation.test_subjects": config.evaluation.test_subjects,
     }
-    for name, value in positive.items():
-        if not value > 0:
-            raise UserError(f"{name}={value}: must be positive")
+    _require_positive(positive)
     not_negative = {
         "seed": config.seed,
         "training.weight_decay": training.weight_decay,
@@ -95,6 +103,24 @@ def _check_numbers(config: RunConfig) -> None:
     if not 0 <= training.momentum < 1:
         raise UserError(f"training.momentum={training.momentum}: must lie in [0, 1)")
     _check_engine(config)
+
+
+def _require_positive(values: dict[str, float]) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"{name}={value}: must be positive")
+
+
+def _check_federation(config: RunConfig) -> None:
+    federation = config.federation
+    _require_positive(
+        {
+            "federation.clients": federation.clients,
+            "federation.min_replies": federation.min_replies,
+            "federation.client_timeout_s": federation.client_timeout_s,
+            "federation.start_timeout_s": federation.start_timeout_s,
+        }
+    )
     if federation.cohort is not None and not 1 <= federation.cohort <= federation.clients:
         raise UserError(
             f"federation.cohort={federation.cohort}: choose 1 to federation.clients={federation.clients}"
@@ -145,9 +171,18 @@ def _check_places(config: RunConfig) -> None:
     if not config.tracking.experiment.strip():
         raise UserError("tracking.experiment='': is empty; name one, e.g. tracking.experiment=fedpriv")
     cores = len(os.sched_getaffinity(0))
-    if config.engine.name is EngineName.ray and not 0 < config.engine.cpus_per_client <= cores:
+    federated = config.mode is Mode.federated
+    if federated and config.engine.name is EngineName.ray and not 0 < config.engine.cpus_per_client <= cores:
         raise UserError(
             f"engine.cpus_per_client={config.engine.cpus_per_client:g}: there are {cores} cores; lower it"
+        )
+
+
+def _check_centralized(config: RunConfig) -> None:
+    if config.secure.scheme is not Scheme.plain:
+        raise UserError(
+            f"secure.scheme={config.secure.scheme.value}: has no effect, mode=centralized sends no updates; "
+            "use secure=none or mode=federated"
         )
 
 

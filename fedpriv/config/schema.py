@@ -51,10 +51,18 @@ class Scheme(Enum):
 class Protocol(Enum):
     """Which images test the model, see :mod:`fedpriv.data.holdout`."""
 
+    auto = "auto"
     people = "people"
     one_person = "one_person"
     folds = "folds"
     published = "published"
+
+
+class Mode(Enum):
+    """Where the images are."""
+
+    federated = "federated"
+    centralized = "centralized"
 
 
 class EngineName(Enum):
@@ -81,7 +89,7 @@ class TrainingConfig:
 class EvaluationConfig:
     """How the global model is judged: on people whom no client holds, unless authors split otherwise."""
 
-    protocol: Protocol = Protocol.people
+    protocol: Protocol = Protocol.auto
     test_subjects: int = MISSING
     fold: int = 0
     folds: int = 10
@@ -150,8 +158,14 @@ class TrackingConfig:
 
 @dataclass
 class RunConfig:
-    """A whole run."""
+    """A whole run.
 
+    With ``mode: centralized`` all training images are in one place and there are no clients: of
+    ``federation`` only ``rounds`` counts, of ``engine`` only ``threads``; ``partition`` and
+    ``strategy`` have no effect.
+    """
+
+    mode: Mode = Mode.federated
     seed: int = 0
     run_id: str | None = None
     task: Any = MISSING

@@ -1,7 +1,6 @@
 """What a client does in a round, as plain functions over a :class:`Site`."""
 
 import time
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,25 +9,10 @@ from fedpriv.federated.messages import MessageError, TrainReply, TrainRequest
 from fedpriv.federated.site import Site
 from fedpriv.he.envelope import Header, seal
 from fedpriv.he.packing import NonFiniteUpdate
-from fedpriv.privacy.accounting import History
-from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
-from fedpriv.seeding import derive, generator
-from fedpriv.training.local import train_plain, train_private
+from fedpriv.seeding import generator
 from fedpriv.training.parameters import FlatParameters
+from fedpriv.training.party import BudgetSpent, ClientMemory, learns, train_round
 from fedpriv.types import FloatVector
-
-
-@dataclass
-class ClientMemory:
-    """What a client keeps between rounds and shares with nobody.
-
-    Attributes:
-        history: privacy spent in this run so far.
-        head: parameters of its private head, or None before its first round.
-    """
-
-    history: History = ()
-    head: FloatVector | None = None
 
 
 def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) -> TrainReply:
@@ -66,34 +50,27 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
 def _optimise(
     site: Site, client: int, request: TrainRequest, memory: ClientMemory
 ) -> tuple[float, dict[str, float]]:
-    data, plan = site.data(client), site.plan(client)
-    seed = derive(site.seed, "client", client, request.round)
-    local = replace(
-        site.local.at_round(request.round, site.rounds),
-        proximal_mu=request.settings.get("proximal-mu", 0.0),
-    )
-    head = site.build_head(client)
-    head_parameters = None if head is None else FlatParameters(head)
-    if head_parameters is not None and memory.head is not None:
-        head_parameters.load(memory.head)
-    metrics: dict[str, float] = {}
-    if plan is None:
-        loss = train_plain(site.task, site.backbone, head, data, local, seed)
-    else:
-        if not plan.may_train(memory.history):
-            raise MessageError("budget_spent")
-        memory.history = plan.after_round(memory.history)
-        source: RandomSource = (
-            SecureSource()
-            if site.privacy is None or site.privacy.noise == "secure"
-            else FastSource(site.seed, client, request.round)
+    plan, head = site.plan(client), site.build_head(client)
+    kept = FlatParameters(head) if head is not None and learns(head) else None
+    if kept is not None and memory.head is not None:
+        kept.load(memory.head)
+    proximal_mu = request.settings.get("proximal-mu", 0.0)
+    try:
+        loss = train_round(
+            site, client, request.round, head, site.data(client), plan, memory, proximal_mu=proximal_mu
         )
-        loss = train_private(site.task, site.backbone, head, data, local, plan, source, seed)
-        spent = plan.spent(memory.history)
-        metrics = {"epsilon": spent.epsilon, "delta": spent.delta, "rdp": float(spent.accountant == "rdp")}
-    if head_parameters is not None:
-        memory.head = head_parameters.read()
-    return loss, metrics
+    except BudgetSpent:
+        raise MessageError("budget_spent") from None
+    if kept is not None:
+        memory.head = kept.read()
+    if plan is None:
+        return loss, {}
+    spent = plan.spent(memory.history)
+    return loss, {
+        "epsilon": spent.epsilon,
+        "delta": spent.delta,
+        "rdp": float(spent.accountant == "rdp"),
+    }
 
 
 def _seal(site: Site, client: int, request: TrainRequest, update: FloatVector) -> tuple[bytes, float]:

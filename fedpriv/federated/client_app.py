@@ -1,20 +1,17 @@
 """The one ClientApp: a thin wrapper that turns Flower messages into calls of plain functions."""
 
-import json
 import logging
 from collections.abc import Callable
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedpriv.federated import client, keyholder, messages
-from fedpriv.federated.client import ClientMemory
 from fedpriv.federated.deadline import ClientTimeout, deadline
 from fedpriv.federated.keyholder import OpenSum
+from fedpriv.federated.memory import recall, recall_released, remember, remember_released
 from fedpriv.federated.messages import Description, MessageError, ReleaseRequest, TrainRequest
 from fedpriv.federated.site import Site
-from fedpriv.privacy import accounting
 
 CONFIG_KEY = "cfg-json"
 """Key of the run configuration (JSON) in Flower's run config."""
@@ -72,14 +69,14 @@ def make_client_app(
             if is_keyholder(context, site):
                 raise MessageError("wrong_role")
             request = TrainRequest.from_content(message.content)
-            memory = _recall(context)
+            memory = recall(context)
             try:
                 with site.lock, deadline(time_limit_s):
                     return client.train(site, _partition(context), request, memory).to_content()
             except ClientTimeout:
                 raise MessageError("no_reply") from None
             finally:
-                _remember(context, memory)
+                remember(context, memory)
 
         return _answer(message, answer)
 
@@ -90,11 +87,11 @@ def make_client_app(
             if not is_keyholder(context, build_site(text)):
                 raise MessageError("wrong_role")
             request = ReleaseRequest.from_content(message.content)
-            released = set(json.loads(str(context.state.get("released", ConfigRecord()).get("rounds", "[]"))))
+            released = recall_released(context)
             try:
                 return messages.pack_sum(keyholder.release(build_keyholder(text), request, released))
             finally:
-                context.state["released"] = ConfigRecord({"rounds": json.dumps(sorted(released))})
+                remember_released(context, released)
 
         return _answer(message, answer)
 
@@ -116,23 +113,3 @@ def _answer(message: Message, answer: Callable[[], RecordDict]) -> Message:
         log.exception("%s failed", message.metadata.message_type)
         content = messages.failure("exception")
     return Message(content, reply_to=message)
-
-
-def _recall(context: Context) -> ClientMemory:
-    memory = ClientMemory()
-    if "privacy" in context.state:
-        memory.history = accounting.from_json(str(context.state.config_records["privacy"]["history"]))
-    if "head" in context.state:
-        data = context.state.array_records["head"]["parameters"].data
-        memory.head = np.frombuffer(data, dtype="<f4")
-    return memory
-
-
-def _remember(context: Context, memory: ClientMemory) -> None:
-    if memory.history:
-        context.state["privacy"] = ConfigRecord({"history": accounting.to_json(memory.history)})
-    if memory.head is not None:
-        data = memory.head.astype("<f4").tobytes()
-        context.state["head"] = ArrayRecord(
-            {"parameters": Array("float32", memory.head.shape, messages.PARAMETERS_STYPE, data)}
-        )

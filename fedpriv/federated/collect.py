@@ -22,7 +22,8 @@ _FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
 class Tally:
     """What came of one round's requests.
 
-    ``spent`` holds the cumulative epsilon that clients report, by partition.
+    ``spent`` holds the cumulative epsilon that clients report, by partition; ``exhausted`` the
+    partitions of those whose privacy budget allowed no further round.
     """
 
     asked: int
@@ -33,6 +34,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     aggregate_seconds: float = 0.0
     spent: dict[int, float] = field(default_factory=dict)
+    exhausted: set[int] = field(default_factory=set)
     delta: float | None = None
     by_rdp: bool = False
     _figures: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
@@ -96,6 +98,8 @@ class Collector:
             self._add(reply, member, weight)
         except (MessageError, EnvelopeError, PayloadError) as error:
             self.tally.failures[error.cause] += 1
+            if error.cause == "budget_spent":
+                self.tally.exhausted.add(member.partition)
         self.tally.aggregate_seconds += time.perf_counter() - started
 
     def close(self) -> Tally:

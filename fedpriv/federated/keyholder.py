@@ -21,6 +21,9 @@ def release(open_sum: OpenSum, request: ReleaseRequest, released: set[int]) -> n
 
     Edge cases:
         - ``count`` is the server's word; only signed client lists can check it.
+        - A simulation that is resumed after a crash trains the lost round again and has its sum
+          opened again: all its parties lived in the process that ended, the sum with them. A key
+          holder of its own keeps ``released`` and refuses.
 
     Args:
         open_sum: decrypts; holds the key.

@@ -13,7 +13,8 @@ from fedpriv.federated import messages
 from fedpriv.federated.client_app import CONFIG_KEY
 from fedpriv.federated.release import SumOpener, open_by_keyholder
 from fedpriv.federated.roster import discover
-from fedpriv.federated.strategy.base import RunObserver, Session, Strategy
+from fedpriv.federated.strategy.base import Strategy
+from fedpriv.federated.strategy.session import Progress, RunObserver, Session
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.envelope import HEADER_BYTES
 from fedpriv.results import RoundResult
@@ -42,6 +43,7 @@ class ServerPlan:
         codec: aggregates sealed updates.
         strategy: what the server does with them.
         observers: who hears of progress.
+        progress: where an interrupted run goes on; None starts it.
     """
 
     run_id: str
@@ -59,6 +61,7 @@ class ServerPlan:
     codec: UpdateCodec
     strategy: Strategy
     observers: list[RunObserver] = field(default_factory=list)
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Outcome:
 
 
 def serve(grid: Grid, plan: ServerPlan) -> Outcome:
-    """Train ``plan.rounds`` rounds over the nodes behind ``grid``.
+    """Train ``plan.rounds`` rounds over the nodes behind ``grid``, or those that are left of them.
 
     Raises:
         UserError: when nodes are missing, a round gets no usable update, or the key holder refuses.
@@ -95,18 +98,20 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
             min_replies=plan.min_replies,
             max_update_bytes=plan.codec.max_payload_bytes(size) + HEADER_BYTES,
             observers=tuple(plan.observers),
+            progress=plan.progress,
         )
     )
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        if server_round % plan.evaluate_every and server_round != plan.rounds:
+        last = server_round == plan.rounds or plan.strategy.exhausted
+        if server_round % plan.evaluate_every and not last:
             return None
         parameters.load(messages.unpack_parameters(arrays))
         return MetricRecord(dict(plan.task.evaluate(plan.backbone, plan.test)))
 
     result = plan.strategy.start(
         grid,
-        messages.pack_parameters(parameters.read()),
+        messages.pack_parameters(parameters.read() if plan.progress is None else plan.progress.parameters),
         num_rounds=plan.rounds,
         timeout=plan.client_timeout_s,
         evaluate_fn=evaluate,

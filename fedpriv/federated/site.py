@@ -1,20 +1,21 @@
 """What one client process needs to serve any of its clients: built once, then reused."""
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
-from fedpriv.seeding import derive
 from fedpriv.tasks.base import Task
-from fedpriv.training.local import ClientData, LocalSettings
+from fedpriv.training.data import MOST_BYTES, ClientData, client_data
+from fedpriv.training.local import LocalSettings
 from fedpriv.training.parameters import FlatParameters
+from fedpriv.training.party import build_head
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Site:
         """Flatten the backbone."""
         self.parameters = FlatParameters(self.backbone)
         self.lock = threading.Lock()
-        self._data: dict[int, ClientData] = {}
+        self._data: OrderedDict[int, ClientData] = OrderedDict()
+        self._bytes_held = 0
         self._plans: dict[int, SamplePlan] = {}
 
     @property
@@ -62,13 +64,15 @@ class Site:
         return self.training.subset(self.shares[client])
 
     def data(self, client: int) -> ClientData:
-        """Return one client's training tensors, kept for the next round."""
-        if client not in self._data:
-            dataset = self.dataset(client)
-            self._data[client] = ClientData(
-                images=torch.from_numpy(np.array(dataset.images)), targets=self.task.client_targets(dataset)
-            )
-        return self._data[client]
+        """Return one client's training examples; those used last are kept, up to ``MOST_BYTES``."""
+        if client in self._data:
+            self._data.move_to_end(client)
+            return self._data[client]
+        made = self._data[client] = client_data(self.task, self.dataset(client))
+        self._bytes_held += made.bytes_held
+        while self._bytes_held > MOST_BYTES and len(self._data) > 1:
+            self._bytes_held -= self._data.popitem(last=False)[1].bytes_held
+        return made
 
     def plan(self, client: int) -> SamplePlan | None:
         """Return one client's privacy plan for the whole run, or None."""
@@ -86,8 +90,4 @@ class Site:
 
     def build_head(self, client: int) -> nn.Module | None:
         """Return the client's private head as the run's seed initialises it, or None."""
-        if type(self.task).build_head is Task.build_head:
-            return None  # seeding torch costs more than a small client's whole bookkeeping
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, "head", client) % 2**63)
-            return self.task.build_head(self.dataset(client), int(getattr(self.backbone, "features", 0)))
+        return build_head(self, self.dataset(client), client)

@@ -1,7 +1,7 @@
-"""A small face embedding network and the cosine classifier that sits on it during training.
+"""A face embedding network with one learned layer, for data of a few hundred images.
 
-Both use only layers with exact per-sample gradients in Opacus: no BatchNorm, no buffers, no
-in-place operations.
+It uses only layers with exact per-sample gradients in Opacus: no BatchNorm, no buffers, no in-place
+operations. Larger data deserve :mod:`fedpriv.models.face_resnet`.
 """
 
 from collections.abc import Sequence
@@ -99,36 +99,3 @@ def gabor_filters(orientations: int) -> Tensor:
     waves -= window * (waves.sum(axis=(2, 3), keepdims=True) / window.sum())
     waves /= np.sqrt(np.square(waves).sum(axis=(2, 3), keepdims=True))
     return torch.from_numpy(waves.astype(np.float32))
-
-
-class CosineHead(nn.Module):
-    """Cosine of the angle between an embedding and each class vector.
-
-        output[b, k] = <x_b, w_k> / (|x_b| |w_k|)
-
-    The layer with the parameters is a plain ``nn.Linear`` on normalised embeddings. Its rows' lengths
-    divide the output as constants, without a gradient, so that Opacus' rule for linear layers gives
-    exact per-sample gradients.
-
-    Attributes:
-        classes: ``nn.Linear(D, K, bias=False)`` whose rows are the class vectors.
-    """
-
-    def __init__(self, class_vectors: Tensor, trainable: bool) -> None:
-        """Start from given class vectors.
-
-        Args:
-            class_vectors: (K, D) float32, no row zero; copied.
-            trainable: whether they are learned, or stay what they are.
-        """
-        super().__init__()
-        count, features = class_vectors.shape
-        self.classes = nn.Linear(features, count, bias=False)
-        with torch.no_grad():
-            self.classes.weight.copy_(class_vectors)
-        self.classes.weight.requires_grad_(trainable)
-
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Map embeddings (B, D) to cosines (B, K); a zero embedding has cosine 0 with everything."""
-        lengths = self.classes.weight.detach().norm(dim=1)
-        return self.classes(functional.normalize(embeddings, dim=1)) / lengths  # type: ignore[no-any-return]

@@ -65,6 +65,8 @@ class SamplePlan:
         - An empty Poisson sample still takes its noisy step and is accounted.
         - ``examples`` below the batch size: sample rate 1, no amplification is claimed.
         - A person with many images is protected image by image only.
+        - A run that is resumed after a crash counts the round that was lost as well as the one in
+          its place, see :func:`fedpriv.training.party.charge_lost_round`.
     """
 
     examples: int

@@ -135,6 +135,8 @@ class RunLogger:
     def resume(cls, uri: str | None, run_id: str, config: Mapping[str, Any]) -> "RunLogger":
         """Continue a run that was interrupted; rounds written again stand at the same step.
 
+        The tag ``failure`` of what interrupted it goes. Ask :meth:`rounds` what it has already.
+
         Args:
             uri: as for :meth:`start`.
             run_id: the run.
@@ -147,8 +149,23 @@ class RunLogger:
         location = locate(uri)
         client, run = open_run(location, run_id)
         client.update_run(run_id, status="RUNNING")
+        if "failure" in run.data.tags:
+            client.delete_tag(run_id, "failure")
         experiment = client.get_experiment(run.info.experiment_id).name
-        return cls(client, run_id, location.uri, experiment, secrets)
+        logger = cls(client, run_id, location.uri, experiment, secrets)
+        logger._last_step = max(logger.rounds(), default=0)
+        return logger
+
+    def rounds(self) -> set[int]:
+        """Return the rounds that the store has; each was written whole, at once."""
+        # every round writes this one, whatever else it measured
+        history = self._client.get_metric_history(self.run_id, "clients_failed")
+        return {metric.step for metric in history}
+
+    def tag(self, name: str, text: str) -> None:
+        """Set a tag of the run."""
+        with uninterrupted():
+            self._client.set_tag(self.run_id, clean_name(name), _tag_text(text, self._secrets))
 
     def log_round(self, result: RoundResult) -> None:
         """Write one round at step ``result.number``; see :func:`round_metrics` for the names."""

@@ -1,6 +1,9 @@
 """Reads a run's model back, by run id."""
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,17 +48,23 @@ class LoggedModelCopy:
     Attributes:
         model: on the CPU, in evaluation mode.
         statement: the privacy statement logged with it.
+        in_shape: of one input, without the batch: (C, H, W).
         weights: parameters and buffers under the names they had in the trained model, for
             ``trained.load_state_dict(weights)``.
     """
 
     model: nn.Module
     statement: dict[str, Any]
+    in_shape: tuple[int, ...]
     weights: dict[str, Tensor]
 
 
 def load_model(uri: str | None, run_id: str) -> LoggedModelCopy:
     """Load the final model of a run.
+
+    Guarantee:
+        Whoever can write to the store cannot run code here: nothing is unpickled, and no code that
+        travels with a model is imported.
 
     Edge cases:
         MLflow's global tracking address is left as it was.
@@ -65,7 +74,8 @@ def load_model(uri: str | None, run_id: str) -> LoggedModelCopy:
         run_id: the run.
 
     Raises:
-        UserError: when the store has no such run or the run has no model.
+        UserError: when the store has no such run, or the run has no model, or one of another format
+            than :func:`fedpriv.tracking.model_artifact.log_model` writes.
     """
     location = locate(uri)
     client, run = open_run(location, run_id)
@@ -75,10 +85,38 @@ def load_model(uri: str | None, run_id: str) -> LoggedModelCopy:
         found = [model for model in models if model.name == MODEL_NAME]
         if not found:
             raise UserError(f"run_id={run_id}: the run has no model; choose one that finished")
-        local = download_artifacts(
-            artifact_uri=found[-1].artifact_location, dst_path=folder, tracking_uri=location.uri
-        )
-        statement = dict(Model.load(local).metadata or {})
-        exported = mlflow_pytorch().load_model(local)
+        try:
+            local = download_artifacts(
+                artifact_uri=found[-1].artifact_location, dst_path=folder, tracking_uri=location.uri
+            )
+            description = Model.load(local)
+            statement = dict(description.metadata or {})
+            schema = description.get_input_schema()  # type: ignore[no-untyped-call]
+            in_shape = tuple(int(side) for side in schema.inputs[0].shape[1:]) if schema else ()
+            if (description.flavors.get("pytorch") or {}).get("code") is not None:
+                raise UserError(f"run_id={run_id}: its model brings code along; only fedpriv's are loaded")
+            with _without_pickle():
+                exported = mlflow_pytorch().load_model(local)
+        except UserError:
+            raise
+        except Exception as error:  # MLflow and torch fail on a foreign or damaged model in many ways
+            raise UserError(
+                f"run_id={run_id}: its model cannot be loaded; choose a run that fedpriv logged"
+            ) from error
     weights = {name: value.detach().clone() for name, value in exported.state_dict().items()}
-    return LoggedModelCopy(LoadedModel(exported), statement, weights)
+    return LoggedModelCopy(LoadedModel(exported), statement, in_shape, weights)
+
+
+@contextmanager
+def _without_pickle() -> Iterator[None]:
+    """Let MLflow refuse every model that is not free of pickle."""
+    name = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

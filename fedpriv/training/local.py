@@ -11,6 +11,7 @@ from fedpriv.privacy.noise import RandomSource
 from fedpriv.privacy.plan import SamplePlan
 from fedpriv.seeding import derive, generator
 from fedpriv.tasks.base import Task
+from fedpriv.training.data import ClientData
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,6 @@ class LocalSettings:
         return replace(self, learning_rate=self.learning_rate * factor)
 
 
-@dataclass(frozen=True)
-class ClientData:
-    """One client's training examples: images (N, C, H, W) uint8 and targets (N, ...)."""
-
-    images: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.images)
-
-
 def build_optimizer(settings: LocalSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimiser that ``settings`` names, freshly initialised.
 
@@ -77,6 +66,17 @@ def build_optimizer(settings: LocalSettings, parameters: list[nn.Parameter]) -> 
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
     raise ValueError(f"training.optimizer={settings.optimizer}: choose sgd, adam or adamw")
+
+
+def _ready(
+    optimizer: torch.optim.Optimizer | None, settings: LocalSettings, model: nn.Module
+) -> torch.optim.Optimizer:
+    """Return the given optimiser at this round's step size, or a fresh one."""
+    if optimizer is None:
+        return build_optimizer(settings, list(model.parameters()))
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate
+    return optimizer
 
 
 def warm_up() -> None:
@@ -110,6 +110,7 @@ def train_plain(
     data: ClientData,
     settings: LocalSettings,
     seed: int,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> float:
     """Run ``local_epochs`` of mini-batch optimisation in place.
 
@@ -122,13 +123,15 @@ def train_plain(
         data: the client's examples.
         settings: how to optimise.
         seed: determines batches and augmentation.
+        optimizer: goes on from its state, at the step size of ``settings``; of the parameters of
+            backbone and head. None makes a fresh one.
 
     Returns:
         The mean loss over the steps taken.
     """
     model = backbone if head is None else nn.Sequential(backbone, head)
     model.train()
-    optimizer = build_optimizer(settings, list(model.parameters()))
+    optimizer = _ready(optimizer, settings, model)
     proximal = _Proximal(settings.proximal_mu, backbone)
     shuffle = generator(seed, "batches")
     augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
@@ -137,7 +140,7 @@ def train_plain(
     while len(losses) < steps:
         order = torch.from_numpy(shuffle.permutation(len(data)))
         for chosen in order.split(settings.batch_size):
-            inputs = task.augment(task.preprocess(data.images[chosen]), augment)
+            inputs = task.augment(task.preprocess(data.batch(chosen)), augment)
             loss = task.loss(model(inputs), data.targets[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -158,6 +161,7 @@ def train_private(
     plan: SamplePlan,
     source: RandomSource,
     seed: int,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> float:
     """Run the ``plan.steps_per_round`` steps of DP-SGD that ``plan`` accounts for, in place.
 
@@ -177,6 +181,7 @@ def train_private(
         plan: what is executed and accounted.
         source: randomness of sampling and noise.
         seed: determines augmentation only.
+        optimizer: as for :func:`train_plain`; it takes the noisy gradients.
 
     Raises:
         ValueError: when the data is not what the plan was made for.
@@ -191,18 +196,18 @@ def train_private(
     augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
     losses: list[float] = []
     with per_example_gradients(model) as wrapped:
-        optimizer = PrivateOptimizer(build_optimizer(settings, list(model.parameters())), plan, source)
+        private = PrivateOptimizer(_ready(optimizer, settings, model), plan, source)
         for _ in range(plan.steps_per_round):
-            optimizer.zero_grad(set_to_none=True)
+            private.zero_grad(set_to_none=True)
             chosen = torch.from_numpy(poisson_sample(plan, source))
             if len(chosen):
-                inputs = task.augment(task.preprocess(data.images[chosen]), augment)
+                inputs = task.augment(task.preprocess(data.batch(chosen)), augment)
                 loss = task.loss(wrapped(inputs), data.targets[chosen])
                 loss.backward()
                 losses.append(float(loss.detach()))
             else:
-                optimizer.use_no_examples()
-            if optimizer.pre_step():
+                private.use_no_examples()
+            if private.pre_step():
                 proximal.add()
-                optimizer.original_optimizer.step()
+                private.original_optimizer.step()
     return float(np.mean(losses)) if losses else float("nan")

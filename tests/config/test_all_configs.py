@@ -87,7 +87,7 @@ def test_every_task_builds_a_model_that_takes_its_images(task, tmp_path):
             Image.new("L", (46, 56), 40 * person + number).save(folder / f"{number}.png")
     first = compose_run(f"task={task}")
     size = (
-        {"data.people=4", "data.images_per_person=3"} if "people" in first.data else {f"data.root={tmp_path}"}
+        {"data.people=4", "data.images_per_person=6"} if "people" in first.data else {f"data.root={tmp_path}"}
     )
     text = to_json(compose_run(f"task={task}", *size, "evaluation.test_subjects=2", "federation.clients=2"))
     built, training, test = build_data(text)

@@ -542,3 +542,26 @@ def test_an_empty_index_leaves_everything_out(tmp_path):
     (tmp_path / "a.idx").write_text("")
     done = extract(tmp_path / "a.rec", tmp_path / "out", idx=tmp_path / "a.idx")
     assert (done.images, done.left_out) == (0, 6)
+
+
+@pytest.mark.parametrize("field", ["label", "id", "offset", "bytes"])
+@pytest.mark.parametrize("value", ["-5", "1e999", "null", '"x"', "1" * 30])
+def test_a_manifest_with_nonsense_is_one_line(tmp_path, field, value):
+    people_file(tmp_path / "a.rec", 3)
+    out = tmp_path / "out"
+    extract(tmp_path / "a.rec", out)
+    whole = tree(out)
+    text = (out / "manifest.jsonl").read_text()
+    (out / "manifest.jsonl").write_text(
+        re.sub(rf'("{field}": )\d+(, "(?!sha256_of))', rf"\g<1>{value}\2", text)
+    )
+    assert (out / "manifest.jsonl").read_text() != text
+    try:
+        extract(tmp_path / "a.rec", out)
+    except UserError:
+        pass
+    else:  # an offset or a length alone may be put right by writing the image again
+        assert field in ("offset", "bytes")
+    assert {name: content for name, content in tree(out).items() if name != "manifest.jsonl"} == {
+        name: content for name, content in whole.items() if name != "manifest.jsonl"
+    }

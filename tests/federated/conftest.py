@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedpriv.federated.roster import Roster
-from fedpriv.federated.strategy.base import Session
+from fedpriv.federated.strategy.session import Session
 from fedpriv.he.plain import PlainCodec
 from fedpriv.training.parameters import ParameterLayout
 

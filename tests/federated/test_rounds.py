@@ -1,5 +1,7 @@
 """One round over a fake Grid: what honest, broken and hostile replies do to sum and counts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -10,6 +12,7 @@ from fedpriv.federated.engines import flower_private
 from fedpriv.federated.messages import TrainReply, TrainRequest
 from fedpriv.federated.roster import Member, Roster
 from fedpriv.federated.strategy.fedavg import FedAvg
+from fedpriv.federated.strategy.session import Progress
 from fedpriv.he.envelope import Header, seal
 
 from .conftest import LAYOUT, RUN_ID
@@ -244,3 +247,90 @@ def test_figures_that_nobody_asked_for_are_dropped(session):
     _, report = run_round(session, behave)
     assert report.replied == 4
     assert report.train_loss is None
+
+
+def _spent(message):
+    return Message(messages.failure("budget_spent"), reply_to=message)
+
+
+def run_rounds(session, behave, rounds, evaluate=None, observers=(), progress=None, cohort=None):
+    strategy = FedAvg()
+    made = session(roster=Roster(MEMBERS, ()), observers=observers, cohort=cohort)
+    strategy.bind(dataclasses.replace(made, progress=progress))
+    start = messages.pack_parameters(
+        np.zeros(4, np.float32) if progress is None else np.array(progress.parameters)
+    )
+
+    def behaviour(partition, message):
+        return behave(partition, TrainRequest.from_content(message.content).round, message)
+
+    result = strategy.start(FakeGrid(behaviour), start, num_rounds=rounds, evaluate_fn=evaluate)
+    return messages.unpack_parameters(result.arrays), strategy
+
+
+def test_once_all_budgets_are_spent_the_run_ends_with_the_model_so_far(session, caplog):
+    def behave(partition, number, message):
+        return honest(message, np.ones(4)) if number < 3 else _spent(message)
+
+    model, strategy = run_rounds(session, behave, rounds=9)
+    assert strategy.exhausted
+    assert [report.number for report in strategy.history] == [0, 1, 2, 3]
+    last = strategy.history[-1]
+    assert (last.asked, last.replied, last.failures) == (4, 0, {"budget_spent": 4})
+    np.testing.assert_allclose(model, 2.0)
+    assert "round 3 of 9: every client has spent its privacy budget" in caplog.text
+
+
+def test_budgets_may_run_out_one_after_the_other(session):
+    def behave(partition, number, message):
+        return honest(message, np.ones(4)) if number <= partition else _spent(message)
+
+    model, strategy = run_rounds(session, behave, rounds=9)
+    assert [report.replied for report in strategy.history] == [0, 3, 2, 1, 0]
+    np.testing.assert_allclose(model, 3.0, rtol=1e-6)
+
+
+def test_a_cohort_whose_budgets_are_spent_does_not_end_the_run_for_the_others(session):
+    def behave(partition, number, message):
+        return _spent(message) if partition < 2 else honest(message, np.ones(4))
+
+    _, strategy = run_rounds(session, behave, rounds=12, cohort=2)
+    replied = [report.replied for report in strategy.history[1:]]
+    assert len(replied) == 12
+    assert {0, 2} <= set(replied)  # cohorts of spent clients alone, and cohorts of the others
+    assert not strategy.exhausted
+
+
+def test_a_spent_budget_among_other_failures_does_not_fail_the_run(session):
+    model, strategy = run_rounds(
+        session, lambda p, n, m: _spent(m) if p else BROKEN["exception"](m), rounds=2
+    )
+    assert strategy.history[-1].failures == {"budget_spent": 3, "exception": 1}
+    assert not model.any()
+
+
+def test_a_session_with_progress_goes_on_where_it_stopped(session):
+    def behave(partition, number, message):
+        return honest(message, np.full(4, 10.0**number))
+
+    class Observer:
+        def __init__(self):
+            self.rounds = []
+
+        def client_done(self, done, asked):
+            pass
+
+        def round_done(self, result, parameters):
+            self.rounds.append((result.number, float(parameters[0])))
+
+    whole, strategy = run_rounds(session, behave, rounds=3)
+    half, begun = run_rounds(session, behave, rounds=2)
+    observer = Observer()
+    progress = Progress(tuple(begun.history), half, spent={0: 7.0, 1: 1.0}, delta=1e-5)
+    model, resumed = run_rounds(session, behave, rounds=3, observers=(observer,), progress=progress)
+    assert model.tobytes() == whole.tobytes()
+    assert [report.number for report in resumed.history] == [0, 1, 2, 3]
+    assert [number for number, _ in observer.rounds] == [3]
+    # what was spent before counts, though nobody reports it again
+    assert (resumed.history[-1].epsilon, resumed.history[-1].delta) == (7.0, 1e-5)
+    assert strategy.history[-1].epsilon is None

@@ -82,3 +82,42 @@ def test_no_cohort_asks_everybody(session):
 def test_weights_are_examples_over_the_largest_clients():
     roster = Roster((Member(0, 1, 5), Member(1, 2, 20)), ())
     assert [roster.weight(member) for member in roster.clients] == [0.25, 1.0]
+
+
+def test_fedadam_goes_on_from_its_state_bit_by_bit(session):
+    """Two rounds at a stretch, or one in a strategy and the next in another that was given its state."""
+    first = FedAdam()
+    first.bind(session())
+    x, d = np.ones(4, np.float32), np.array([0.1, -0.2, 0.3, 1e-9])
+    assert first.state() == {}
+    x = first.server_step(x, d).astype(np.float32)
+    second = FedAdam()
+    second.bind(session())
+    second.restore({name: array.copy() for name, array in first.state().items()})
+    assert second.server_step(x, -d).tobytes() == first.server_step(x, -d).tobytes()
+    fresh = FedAdam().server_step(x, -d)
+    assert fresh.tobytes() != second.server_step(x, -d).tobytes()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"m": np.zeros(4)},
+        {"m": np.zeros(4), "w": np.zeros(4)},
+        {"m": np.zeros(4), "v": np.zeros(3)},
+        {"m": np.zeros(1), "v": np.zeros(1)},
+        {"m": np.zeros(4), "v": np.zeros(4, np.float32)},
+    ],
+)
+def test_a_state_that_is_not_fedadams_is_refused(session, state):
+    strategy = FedAdam()
+    strategy.bind(session())
+    with pytest.raises(ValueError, match="FedAdam keeps"):
+        strategy.restore(state)
+
+
+def test_fedavg_keeps_nothing_and_takes_nothing():
+    assert FedAvg().state() == {}
+    FedAvg().restore({})
+    with pytest.raises(ValueError, match="FedAvg keeps no m, v"):
+        FedAvg().restore({"v": np.zeros(1), "m": np.zeros(1)})

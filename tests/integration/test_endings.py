@@ -62,6 +62,38 @@ def test_a_terminated_run_puts_its_key_away_and_marks_itself_killed(tmp_path, en
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_an_ended_run_is_resumed_from_any_folder_in_its_own_mlflow_run(tmp_path, ending):
+    from mlflow import MlflowClient
+
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir()
+    elsewhere.mkdir()
+    process = start(work, "secure=bfv", "federation.rounds=60", "engine.workers=2")
+    wait_for_rounds(work)
+    process.send_signal(ending)
+    process.communicate(timeout=60)
+    (output,) = work.glob("outputs/*/*")
+    assert "round 60/" not in (output / "run.log").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "fedpriv.cli", "resume", str(output)],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(elsewhere.iterdir())
+    client = MlflowClient(f"sqlite:///{work}/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("fedpriv").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert "failure" not in run.data.tags
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "angular_error_deg")]
+    assert sorted(steps) == list(range(61))
+    assert [line.count("round 60/60") for line in (output / "run.log").read_text().splitlines()].count(1) == 1
+
+
+@pytest.mark.slow
 def test_workers_die_with_a_killed_parent_even_with_a_client_that_hangs(tmp_path):
     process = start(tmp_path, "federation.faults=[0:silent,1:silent]", "engine.workers=2", "tracking=none")
     children: set[int] = set()

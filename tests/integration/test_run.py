@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedpriv import runner
+from fedpriv.checkpoint import Checkpoint
 from fedpriv.config.checks import check
 from fedpriv.errors import UserError
 from fedpriv.runner import run
@@ -154,16 +155,16 @@ def test_a_cohort_asks_that_many_clients(tiny):
 
 def test_the_key_is_private_and_gone_after_the_run(tiny, monkeypatch):
     seen = {}
-    launch = runner._launch
+    build = runner.build_trainer
 
-    def watch(config, text, observer):
-        path = Path(config.secure.key_file)
+    def watch(text):
+        path = Path(json.loads(text)["secure"]["key_file"])
         seen.update(
             path=path, file=stat.S_IMODE(path.stat().st_mode), folder=stat.S_IMODE(path.parent.stat().st_mode)
         )
-        return launch(config, text, observer)
+        return build(text)
 
-    monkeypatch.setattr(runner, "_launch", watch)
+    monkeypatch.setattr(runner, "build_trainer", watch)
     run(tiny("secure=bfv", "federation.rounds=1"))
     assert (seen["file"], seen["folder"]) == (0o600, 0o700)
     assert not seen["path"].parent.exists()
@@ -209,7 +210,14 @@ def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
     errors = {m.step: m.value for m in client.get_metric_history(report.mlflow_run_id, "angular_error_deg")}
     assert errors == dict(enumerate(curve(report)))
     pictures = {Path(item.path).name for item in client.list_artifacts(report.mlflow_run_id, "pictures")}
-    assert pictures == {"angular_error_deg.png", "bytes.png", "seconds.png", "epsilon.png", "predictions.png"}
+    assert pictures == {
+        "angular_error_deg.png",
+        "bytes.png",
+        "seconds.png",
+        "epsilon.png",
+        "predictions.png",
+        "partition.png",
+    }
     everything = json.dumps([found.data.params, found.data.tags]) + "".join(
         path.read_text(errors="ignore") for path in tmp_path.rglob("*.yaml")
     )
@@ -218,10 +226,12 @@ def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
 
 def test_the_checkpoint_is_the_final_model(tiny, tmp_path):
     report = run(tiny(), output_dir=tmp_path)
-    with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as saved:
+    with np.load(tmp_path / "checkpoint" / "state.npz", allow_pickle=False) as saved:
         np.testing.assert_array_equal(saved["parameters"], report.parameters)
-        assert int(saved["round"]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.npz"]
+    found = Checkpoint(tmp_path).load()
+    assert found.history == report.history
+    assert found.parameters.tobytes() == report.parameters.tobytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def test_nothing_is_tracked_when_the_configuration_is_refused(tiny, tmp_path):

@@ -2,7 +2,6 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from opacus.grad_sample import GradSampleModule
@@ -10,7 +9,8 @@ from opacus.validators import ModuleValidator
 from torch import nn
 from torch.nn import functional
 
-from fedpriv.models.face_cnn import CosineHead, FaceCNN, gabor_filters
+from fedpriv.models.face_cnn import FaceCNN, gabor_filters
+from fedpriv.models.margin_head import CosineHead
 
 
 def build(outputs: int = 5, width: int = 2, classes: int = 4, trainable: bool = True) -> nn.Sequential:
@@ -121,28 +121,3 @@ def test_copies_and_saved_states_give_the_same_embedding() -> None:
 def test_sizes_without_a_network_are_refused(shape, outputs: int, width: int) -> None:
     with pytest.raises(ValueError, match="sizes must be positive and images at least 16 x 16"):
         FaceCNN(shape, outputs=outputs, width=width)
-
-
-def test_head_returns_cosines_whatever_the_lengths() -> None:
-    vectors, inputs = np.random.default_rng(0).normal(size=(2, 5, 7)).astype(np.float32)
-    head = CosineHead(torch.from_numpy(3 * vectors), trainable=True)
-    expected = inputs @ vectors.T / np.outer(np.linalg.norm(inputs, axis=1), np.linalg.norm(vectors, axis=1))
-    np.testing.assert_allclose(head(torch.from_numpy(10 * inputs)).detach().numpy(), expected, atol=1e-6)
-
-
-def test_a_zero_embedding_has_cosine_zero_and_a_finite_gradient() -> None:
-    head = CosineHead(torch.eye(3), trainable=True)
-    embedding = torch.zeros(1, 3, requires_grad=True)
-    cosines = head(embedding)
-    assert cosines.tolist() == [[0.0, 0.0, 0.0]]
-    cosines.sum().backward()
-    assert embedding.grad is not None
-    assert bool(embedding.grad.isfinite().all())
-
-
-def test_fixed_class_vectors_are_copied_and_never_learned() -> None:
-    vectors = torch.eye(3)
-    head = CosineHead(vectors, trainable=False)
-    vectors.zero_()
-    torch.testing.assert_close(head.classes.weight, torch.eye(3))
-    assert not any(parameter.requires_grad for parameter in head.parameters())

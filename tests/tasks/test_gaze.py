@@ -184,3 +184,20 @@ def test_on_unseen_people_the_network_does_far_better_than_a_linear_model_on_pix
     assert linear > 0.5 * mean
     assert network < 0.35 * mean
     assert network < 0.65 * linear
+
+
+@pytest.mark.parametrize("shape", [(1, 36, 60), (3, 112, 112)])
+def test_eyes_and_colour_faces_are_learned_and_drawn_alike(shape):
+    random = np.random.default_rng(0)
+    targets = random.uniform(-0.4, 0.4, size=(6, 2)).astype(np.float32)
+    images = np.full((6, *shape), 90, dtype=np.uint8)
+    images[:, -1] = 200  # of a colour image the blue channel
+    people = np.zeros(6, dtype=np.int64)
+    data = ImageDataset("toy", images, targets, people, ("p00",))
+    TASK.check(data)
+    model = GazeCNN(data.image_shape)
+    assert np.isfinite(TASK.evaluate(model, data)["angular_error_deg"])
+    sheet = np.asarray(TASK.draw(model, data, 2, seed=0)).astype(int)
+    blue = (sheet[..., 2] - sheet[..., 0]) > 100
+    assert bool(blue.any()) == (shape[0] == 3)
+    assert max(sheet.shape[:2]) < 800

@@ -90,6 +90,22 @@ def test_an_interrupted_run_is_continued(start, client, tracking_uri):
     assert again.experiment == "tests"
 
 
+def test_a_continued_run_knows_its_rounds_and_forgets_its_failure(start, client, tracking_uri):
+    run = start()
+    for number in (0, 1, 3):
+        run.log_round(RoundResult(number, {}))
+    run.fail(RuntimeError("planted"))
+    assert "failure" in client.get_run(run.run_id).data.tags
+    with RunLogger.resume(tracking_uri, run.run_id, {}) as again:
+        assert again.rounds() == {0, 1, 3}
+        again.tag("resumed_after_round", "3")
+        again.finish(summary={"best": 1.0})
+    found = client.get_run(run.run_id)
+    assert "failure" not in found.data.tags
+    assert found.data.tags["resumed_after_round"] == "3"
+    assert _history(client, run.run_id)["best"] == {(3, 1.0)}
+
+
 def test_resuming_an_unknown_run_is_the_users_error(tracking_uri):
     with pytest.raises(UserError, match=r"run_id=0123.*not found"):
         RunLogger.resume(tracking_uri, "0123", {})

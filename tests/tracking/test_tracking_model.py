@@ -193,3 +193,43 @@ def test_fresh_process_loads_the_model_with_mlflow_alone_and_without_network(log
         _expected(network, torch.ones(3, 1, 12, 20)).numpy(),
         rtol=1e-5,
     )
+
+
+class _Harm(nn.Module):
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def forward(self, inputs):
+        return inputs
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_guarantee_a_pickled_model_is_refused_and_not_executed(start, client, tracking_uri, tmp_path):
+    from mlflow.entities import LoggedModelOutput
+
+    from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
+
+    with start() as run, quiet_mlflow():
+        model = client.create_logged_model(
+            client.get_run(run.run_id).info.experiment_id, name="model", source_run_id=run.run_id
+        )
+        mlflow_pytorch().save_model(
+            _Harm(tmp_path / "harm"),
+            str(tmp_path / "model"),
+            serialization_format="pickle",
+            pip_requirements=["torch"],
+        )
+        client.log_model_artifacts(model.model_id, str(tmp_path / "model"))
+        client.finalize_logged_model(model.model_id, "READY")
+        client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, 0)])
+    with pytest.raises(UserError, match=r"its model cannot be loaded; choose a run that fedpriv logged"):
+        load_model(tracking_uri, run.run_id)
+    assert not (tmp_path / "harm").exists()
+    torch.load(tmp_path / "model" / "data" / "model.pth", weights_only=False)
+    assert (tmp_path / "harm").exists(), "the model would have done harm"
+    assert "MLFLOW_ALLOW_PICKLE_DESERIALIZATION" not in os.environ

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedpriv.training.local import ClientData, LocalSettings, build_optimizer, train_plain
+from fedpriv.training.data import ClientData
+from fedpriv.training.local import LocalSettings, build_optimizer, train_plain
 from tests.training.tiny import TinyTask, convolutional, examples, flat, inputs, linear
 
 

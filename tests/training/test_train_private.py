@@ -9,7 +9,8 @@ from torch import nn
 from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients
 from fedpriv.privacy.noise import FastSource, RandomSource
 from fedpriv.privacy.plan import SamplePlan
-from fedpriv.training.local import ClientData, LocalSettings, train_plain, train_private
+from fedpriv.training.data import ClientData
+from fedpriv.training.local import LocalSettings, train_plain, train_private
 from tests.training.tiny import TinyTask, convolutional, examples, flat, inputs, linear
 
 PLAIN_SGD = LocalSettings(momentum=0.0, learning_rate=1.0)

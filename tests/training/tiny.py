@@ -5,7 +5,7 @@ from torch import nn
 
 from fedpriv.tasks.base import Task
 from fedpriv.tasks.classification import ClassificationTask
-from fedpriv.training.local import ClientData
+from fedpriv.training.data import ClientData
 
 
 class TinyTask(ClassificationTask):

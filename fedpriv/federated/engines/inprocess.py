@@ -91,6 +91,11 @@ class InProcessGrid(Grid):
         self._ids = count(1)
         self._replies: dict[str, Message] = {}
 
+    @property
+    def contexts(self) -> list[Context]:
+        """The nodes' contexts in the order of their partitions: each node's memory is in its state."""
+        return list(self._contexts.values())
+
     def set_run(self, run: Run) -> None:
         """Serve another run."""
         self._run = run

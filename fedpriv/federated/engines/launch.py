@@ -1,6 +1,7 @@
 """One way to run a configuration on any engine."""
 
 import os
+from collections.abc import Callable
 
 import torch
 from flwr.clientapp import ClientApp
@@ -20,6 +21,7 @@ def launch_inprocess(
     nodes: int,
     workers: int | None,
     threads: int | None,
+    prepare: Callable[[InProcessGrid], None] | None = None,
 ) -> None:
     """Run both apps without Ray.
 
@@ -31,6 +33,7 @@ def launch_inprocess(
         nodes: clients and key holders together.
         workers: worker processes; 0 for none; None for one per core, or none on a single core.
         threads: torch threads per process; None divides the cores.
+        prepare: given the nodes before the run, e.g. to put back what they remember.
     """
     keep_freed_memory()
     cores = len(os.sched_getaffinity(0))
@@ -44,6 +47,8 @@ def launch_inprocess(
     )
     grid = InProcessGrid(executor, nodes)
     try:
+        if prepare is not None:
+            prepare(grid)
         server_app(grid=grid, context=flower_private.node_context(1, flower_private.SERVER_NODE_ID, {}))
     finally:
         grid.close()

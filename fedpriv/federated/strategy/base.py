@@ -3,9 +3,7 @@
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -17,71 +15,16 @@ from fedpriv.errors import UserError
 from fedpriv.federated import messages
 from fedpriv.federated.collect import Collector, Tally
 from fedpriv.federated.messages import TrainRequest
-from fedpriv.federated.release import SumOpener
-from fedpriv.federated.roster import Member, Roster
-from fedpriv.he.codec import UpdateCodec
+from fedpriv.federated.roster import Member
+from fedpriv.federated.strategy.books import Books, Current
+from fedpriv.federated.strategy.session import Session
 from fedpriv.results import RoundResult
 from fedpriv.seeding import generator
-from fedpriv.training.parameters import ParameterLayout
-from fedpriv.types import FloatVector
+from fedpriv.types import AnyArray, FloatVector
 
 log = logging.getLogger("fedpriv")
 
-CLIPPED_WARNING = 1e-3
-"""Share of saturated coordinates from which on the log says so."""
-
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
-
-
-class RunObserver(Protocol):
-    """Hears of a run's progress: consoles, trackers, checkpoints."""
-
-    def client_done(self, done: int, asked: int) -> None:
-        """``done`` of the ``asked`` clients of this round have answered."""
-
-    def round_done(self, result: RoundResult, parameters: FloatVector) -> None:
-        """A round is over; ``parameters`` is the global model after it."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a strategy needs to know of one run.
-
-    Attributes:
-        run_id: 32 hexadecimal digits.
-        seed: the run's seed; determines the cohorts.
-        roster: who takes part.
-        layout: the model's parameters.
-        codec: aggregates sealed updates; holds no key.
-        open_sum: opens the sum of a round.
-        cohort: clients asked per round; None for all.
-        min_replies: a round with fewer updates is discarded.
-        max_update_bytes: larger replies are refused unread.
-        observers: who hears of progress.
-    """
-
-    run_id: str
-    seed: int
-    roster: Roster
-    layout: ParameterLayout
-    codec: UpdateCodec
-    open_sum: SumOpener
-    cohort: int | None
-    min_replies: int
-    max_update_bytes: int
-    observers: tuple[RunObserver, ...] = ()
-
-
-@dataclass
-class _Round:
-    asked: list[tuple[Member, float]]
-    parameters: FloatVector
-    grid: Grid
-    bytes_down: int
-    tally: Tally | None = None
-    wait_seconds: float = 0.0
-    decrypt_seconds: float = 0.0
-    step_seconds: float = 0.0
 
 
 class Strategy(FlowerStrategy):
@@ -100,16 +43,15 @@ class Strategy(FlowerStrategy):
 
     Edge cases:
         - No update at all in a round ends the run with a :class:`UserError` that names the causes.
+        - Unless a spent privacy budget is among them: such a round leaves the model unchanged, and
+          once every client's budget is spent the run ends with the model so far.
     """
 
     def __init__(self) -> None:
         """Start without a session; :meth:`bind` gives one."""
-        self.history: list[RoundResult] = []
-        self._spent: dict[int, float] = {}
-        self._delta: float | None = None
-        self._said_rdp = False
+        self._books = Books()
         self._session: Session | None = None
-        self._current: _Round | None = None
+        self._current: Current | None = None
 
     @abstractmethod
     def server_step(self, parameters: FloatVector, mean_update: np.ndarray) -> np.ndarray:
@@ -124,9 +66,40 @@ class Strategy(FlowerStrategy):
         """Return what every client is told besides the model; nothing by default."""
         return {}
 
+    def state(self) -> dict[str, AnyArray]:
+        """Return what the strategy itself carries from round to round; nothing by default."""
+        return {}
+
+    def restore(self, state: Mapping[str, AnyArray]) -> None:
+        """Take back what :meth:`state` returned.
+
+        Raises:
+            ValueError: when it is not such a state.
+        """
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no {', '.join(sorted(state))}")
+
     def bind(self, session: Session) -> None:
-        """Give the strategy its run."""
+        """Give the strategy its run, at its beginning or where it was interrupted.
+
+        Raises:
+            ValueError: see :meth:`restore`.
+        """
         self._session = session
+        self._books = Books(session.progress)
+        if session.progress is not None:
+            self.restore(session.progress.strategy)
+
+    @property
+    def history(self) -> list[RoundResult]:
+        """Every round so far, from round 0."""
+        return self._books.history
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no client's privacy budget allows another round."""
+        everybody = {member.partition for member in self.session.roster.clients}
+        return bool(everybody) and everybody <= self._books.exhausted
 
     @property
     def session(self) -> Session:
@@ -162,7 +135,7 @@ class Strategy(FlowerStrategy):
         session = self.session
         asked = [(member, session.roster.weight(member)) for member in self.cohort(server_round)]
         parameters = messages.unpack_parameters(arrays)
-        self._current = _Round(asked, parameters, grid, bytes_down=parameters.nbytes * len(asked))
+        self._current = Current(asked, parameters, grid, bytes_down=parameters.nbytes * len(asked))
         given = {key: value for key, value in config.items() if isinstance(value, int | float)}
         settings = {**given, **self.client_settings()}
         return [
@@ -210,8 +183,8 @@ class Strategy(FlowerStrategy):
             for observer in session.observers:
                 observer.client_done(done, len(current.asked))
         tally = current.tally = collector.close()
-        self._account(tally)
-        if tally.replied == 0:
+        self._books.account(tally)
+        if tally.replied == 0 and not tally.exhausted:
             raise UserError(
                 f"round {server_round}: none of the {tally.asked} clients sent a usable update "
                 f"({_causes(tally)}); see the clients' logs"
@@ -243,22 +216,6 @@ class Strategy(FlowerStrategy):
             metrics["train-loss"] = loss
         return messages.pack_parameters(stepped), metrics
 
-    def _account(self, tally: Tally) -> None:
-        """Keep the largest epsilon each client ever reported: what is spent stays spent."""
-        for partition, epsilon in tally.spent.items():
-            self._spent[partition] = max(epsilon, self._spent.get(partition, 0.0))
-        self._delta = tally.delta or self._delta
-        if tally.by_rdp and not self._said_rdp:
-            self._said_rdp = True
-            log.warning(
-                "epsilon is the looser RDP bound for some client: the PRV accountant could not be used"
-            )
-        if (clipped := tally.mean("clipped-fraction") or 0.0) > CLIPPED_WARNING:
-            log.warning(
-                "%.2g %% of all coordinates lay outside secure.value_range and saturated; raise it",
-                100 * clipped,
-            )
-
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
@@ -279,12 +236,12 @@ class Strategy(FlowerStrategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: EvaluateFn | None = None,
     ) -> Result:
-        """Run all rounds; ``self.history`` holds a :class:`RoundResult` for each, from round 0.
+        """Run all rounds that are left; :attr:`history` has a :class:`RoundResult` for each.
 
         Args:
             grid: Flower's connection to the nodes.
-            initial_arrays: the initial model, see ``messages.pack_parameters``.
-            num_rounds: rounds to run.
+            initial_arrays: the model to go on from, see ``messages.pack_parameters``.
+            num_rounds: rounds of the whole run.
             timeout: seconds that a client has for its reply.
             train_config: sent to every client besides :meth:`client_settings`.
             evaluate_config: unused, see :meth:`configure_evaluate`.
@@ -297,9 +254,10 @@ class Strategy(FlowerStrategy):
         self.summary()
         result, arrays = Result(), initial_arrays
         result.arrays = arrays
-        self.history, self._spent, self._delta = [], {}, None
-        self._report(0, arrays, evaluate_fn, result, None)
-        for server_round in range(1, num_rounds + 1):
+        if self.session.progress is None:
+            self._books = Books()
+            self._report(0, arrays, evaluate_fn, result, None)
+        for server_round in range(len(self.history), num_rounds + 1):
             requests = self.configure_train(server_round, arrays, train_config or ConfigRecord(), grid)
             sent = time.perf_counter()
             replies = grid.send_and_receive(requests, timeout=timeout)
@@ -310,6 +268,14 @@ class Strategy(FlowerStrategy):
             if metrics is not None:
                 result.train_metrics_clientapp[server_round] = metrics
             self._report(server_round, arrays, evaluate_fn, result, self._current)
+            if self.exhausted:
+                log.warning(
+                    "round %d of %d: every client has spent its privacy budget; "
+                    "the run ends here with the model so far",
+                    server_round,
+                    num_rounds,
+                )
+                break
         return result
 
     def _report(
@@ -318,42 +284,16 @@ class Strategy(FlowerStrategy):
         arrays: ArrayRecord,
         evaluate_fn: EvaluateFn | None,
         result: Result,
-        current: _Round | None,
+        current: Current | None,
     ) -> None:
         started = time.perf_counter()
         measured = evaluate_fn(server_round, arrays) if evaluate_fn else None
-        evaluate_seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         metrics: dict[str, float] = {}
         if measured is not None:
             result.evaluate_metrics_serverapp[server_round] = measured
             metrics = {key: float(value) for key, value in measured.items() if isinstance(value, int | float)}
-        if current is None or current.tally is None:
-            report = RoundResult(server_round, metrics, seconds={"evaluate": evaluate_seconds})
-        else:
-            tally = current.tally
-            report = RoundResult(
-                number=server_round,
-                metrics=metrics,
-                train_loss=tally.mean("train-loss"),
-                epsilon=max(self._spent.values(), default=None),
-                delta=self._delta,
-                bytes_up=tally.bytes_up,
-                bytes_down=current.bytes_down,
-                update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
-                seconds={
-                    "train": current.wait_seconds,
-                    "encrypt": tally.mean("encrypt-seconds") or 0.0,
-                    "aggregate": tally.aggregate_seconds + current.step_seconds,
-                    "decrypt": current.decrypt_seconds,
-                    "evaluate": evaluate_seconds,
-                },
-                local_seconds=tally.total("train-seconds"),
-                asked=tally.asked,
-                replied=tally.replied,
-                failures={cause: count for cause, count in tally.failures.items() if count},
-                clipped_fraction=tally.mean("clipped-fraction") or 0.0,
-            )
-        self.history.append(report)
+        report = self._books.close_round(server_round, metrics, seconds, current)
         vector = messages.unpack_parameters(arrays)
         for observer in self.session.observers:
             observer.round_done(report, vector)

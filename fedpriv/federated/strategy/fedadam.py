@@ -3,10 +3,12 @@
 Reddi et al. 2021, Adaptive Federated Optimization, arXiv 2003.00295, Algorithm 2 (FedAdam).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fedpriv.federated.strategy.base import Strategy
-from fedpriv.types import FloatVector
+from fedpriv.types import AnyArray, FloatVector
 
 
 class FedAdam(Strategy):
@@ -52,3 +54,16 @@ class FedAdam(Strategy):
         self._m = self.beta1 * m + (1 - self.beta1) * mean_update
         self._v = self.beta2 * v + (1 - self.beta2) * mean_update**2
         return parameters + self.server_learning_rate * self._m / (np.sqrt(self._v) + self.tau)
+
+    def state(self) -> dict[str, AnyArray]:
+        """Return m and v, float64 (P,); nothing before the first round."""
+        return {} if self._m is None or self._v is None else {"m": self._m, "v": self._v}
+
+    def restore(self, state: Mapping[str, AnyArray]) -> None:
+        """See :meth:`Strategy.restore`."""
+        vector = (self.session.layout.size,)
+        if state and state.keys() != {"m", "v"}:
+            raise ValueError("FedAdam keeps m and v")
+        if any(array.dtype != np.float64 or array.shape != vector for array in state.values()):
+            raise ValueError(f"FedAdam keeps float64 vectors of shape {vector}")
+        self._m, self._v = state.get("m"), state.get("v")

@@ -1,0 +1,47 @@
+"""What ``fedpriv evaluate`` prints."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.evaluate.measure import Evaluation
+from fedpriv.console import number_text
+
+
+def print_evaluation(console: Console, found: Evaluation) -> None:
+    """Print the metrics of a model beside those of the baseline, its privacy and what limits them."""
+    table = Table(title=f"Evaluation of {found.source}", title_justify="left", title_style="bold")
+    table.add_column("", style="bold", overflow="fold")
+    table.add_column("model", overflow="fold")
+    table.add_column(found.baseline_label if found.baseline else "baseline", overflow="fold")
+    names = sorted(found.metrics, key=lambda name: name != found.metric)
+    for name in names:
+        label = found.label if name == found.metric else name.replace("_", " ")
+        baseline = number_text(found.baseline[name]) if name in found.baseline else "not measured"
+        table.add_row(Text(label), number_text(found.metrics[name]), baseline)
+    console.print(table)
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_column(style="bold")
+    facts.add_column(overflow="fold")
+    facts.add_row("data", Text(f"{found.data}: {found.images:,} images of {found.people:,} people"))
+    facts.add_row("test part", Text(found.protocol))
+    if found.people_trained_on:
+        facts.add_row(
+            Text("caution", style="yellow"),
+            f"the model was trained on {found.people_trained_on:,} of these people; they are not unseen",
+        )
+    facts.add_row("privacy", Text(privacy_text(found.privacy)))
+    console.print(facts)
+
+
+def privacy_text(statement: dict[str, Any]) -> str:
+    """Return a model's privacy statement in a line."""
+    unit, trained = statement.get("unit"), f"trained on {statement.get('data', 'unknown data')}"
+    if unit in (None, "none") or statement.get("epsilon") is None:
+        return f"none (no differential privacy), {trained}"
+    text = f"epsilon {statement['epsilon']:.3g} at delta {statement['delta']:.3g}, unit {unit}, {trained}"
+    if statement.get("noise") == "fast":
+        text += "; noise is seeded (privacy.noise=fast), so it protects nobody: research only"
+    return text

@@ -1,0 +1,46 @@
+"""What a node keeps in Flower's ``context.state``, read and written in one place."""
+
+import json
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context
+
+from fedpriv.federated.messages import PARAMETERS_STYPE
+from fedpriv.privacy import accounting
+from fedpriv.training.party import ClientMemory
+
+
+def recall(context: Context) -> ClientMemory:
+    """Return a client's memory; a fresh one before its first round.
+
+    Raises:
+        ValueError: when its privacy history is damaged.
+    """
+    memory = ClientMemory()
+    if "privacy" in context.state:
+        memory.history = accounting.from_json(str(context.state.config_records["privacy"]["history"]))
+    if "head" in context.state:
+        data = context.state.array_records["head"]["parameters"].data
+        memory.head = np.frombuffer(data, dtype="<f4")
+    return memory
+
+
+def remember(context: Context, memory: ClientMemory) -> None:
+    """Write a client's memory."""
+    if memory.history:
+        context.state["privacy"] = ConfigRecord({"history": accounting.to_json(memory.history)})
+    if memory.head is not None:
+        data = memory.head.astype("<f4").tobytes()
+        context.state["head"] = ArrayRecord(
+            {"parameters": Array("float32", memory.head.shape, PARAMETERS_STYPE, data)}
+        )
+
+
+def recall_released(context: Context) -> set[int]:
+    """Return the rounds whose sum a key holder has opened."""
+    return set(json.loads(str(context.state.get("released", ConfigRecord()).get("rounds", "[]"))))
+
+
+def remember_released(context: Context, released: set[int]) -> None:
+    """Write the rounds whose sum a key holder has opened."""
+    context.state["released"] = ConfigRecord({"rounds": json.dumps(sorted(released))})

@@ -1,0 +1,99 @@
+"""The server's books: what each round measured, what privacy its clients say they have spent."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from fedpriv.federated.collect import Tally
+from fedpriv.federated.roster import Member
+from fedpriv.federated.strategy.session import Progress
+from fedpriv.results import RoundResult
+from fedpriv.types import FloatVector, Metrics
+
+log = logging.getLogger("fedpriv")
+
+CLIPPED_WARNING = 1e-3
+"""Share of saturated coordinates from which on the log says so."""
+
+
+@dataclass
+class Current:
+    """The round that is under way."""
+
+    asked: list[tuple[Member, float]]
+    parameters: FloatVector
+    grid: Grid
+    bytes_down: int
+    tally: Tally | None = None
+    wait_seconds: float = 0.0
+    decrypt_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+
+class Books:
+    """Every round's figures, and the largest epsilon each client ever reported.
+
+    Attributes:
+        history: a :class:`RoundResult` per round, from round 0.
+        exhausted: partitions of the clients whose privacy budget allows no further round.
+    """
+
+    def __init__(self, progress: Progress | None = None) -> None:
+        """Open empty books, or those of an interrupted run."""
+        self.history: list[RoundResult] = [] if progress is None else list(progress.history)
+        self.exhausted: set[int] = set()
+        self._spent: dict[int, float] = {} if progress is None else dict(progress.spent)
+        self._delta = None if progress is None else progress.delta
+        self._said_rdp = False
+
+    def account(self, tally: Tally) -> None:
+        """Note what the clients of a round spent: what is spent stays spent."""
+        for partition, epsilon in tally.spent.items():
+            self._spent[partition] = max(epsilon, self._spent.get(partition, 0.0))
+        self._delta = tally.delta or self._delta
+        self.exhausted |= tally.exhausted
+        if tally.by_rdp and not self._said_rdp:
+            self._said_rdp = True
+            log.warning(
+                "epsilon is the looser RDP bound for some client: the PRV accountant could not be used"
+            )
+        if (clipped := tally.mean("clipped-fraction") or 0.0) > CLIPPED_WARNING:
+            log.warning(
+                "%.2g %% of all coordinates lay outside secure.value_range and saturated; raise it",
+                100 * clipped,
+            )
+
+    def close_round(
+        self, number: int, metrics: Metrics, evaluate_seconds: float, current: Current | None
+    ) -> RoundResult:
+        """Write a round into the history and return it; ``current`` is None for round 0."""
+        if current is None or current.tally is None:
+            result = RoundResult(number, metrics, seconds={"evaluate": evaluate_seconds})
+        else:
+            tally = current.tally
+            result = RoundResult(
+                number=number,
+                metrics=metrics,
+                train_loss=tally.mean("train-loss"),
+                epsilon=max(self._spent.values(), default=None),
+                delta=self._delta,
+                bytes_up=tally.bytes_up,
+                bytes_down=current.bytes_down,
+                update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
+                seconds={
+                    "train": current.wait_seconds,
+                    "encrypt": tally.mean("encrypt-seconds") or 0.0,
+                    "aggregate": tally.aggregate_seconds + current.step_seconds,
+                    "decrypt": current.decrypt_seconds,
+                    "evaluate": evaluate_seconds,
+                },
+                local_seconds=tally.total("train-seconds"),
+                asked=tally.asked,
+                replied=tally.replied,
+                failures={cause: count for cause, count in tally.failures.items() if count},
+                clipped_fraction=tally.mean("clipped-fraction") or 0.0,
+            )
+        self.history.append(result)
+        return result

@@ -1,0 +1,195 @@
+"""The two ways to train a configuration: a federation on its engine, or all images in one place."""
+
+import hashlib
+import os
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from fedpriv.apps import client_app, server_app
+from fedpriv.checkpoint import Kept, Snapshot
+from fedpriv.config.builders import build_centralized, build_data, build_shares, build_site, from_json
+from fedpriv.config.schema import EngineName, Mode, RunConfig, Scheme
+from fedpriv.errors import UserError
+from fedpriv.federated.engines.allocator import keep_freed_memory
+from fedpriv.federated.engines.inprocess import InProcessGrid
+from fedpriv.federated.engines.launch import launch_inprocess
+from fedpriv.federated.memory import recall, recall_released, remember, remember_released
+from fedpriv.federated.server_app import Outcome, ServerPlan
+from fedpriv.federated.strategy.session import Progress, RunObserver
+from fedpriv.training.centralized import PARTY
+from fedpriv.training.party import ClientMemory, charge_lost_round
+
+
+class Trainer(Protocol):
+    """One way to train."""
+
+    def charge(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the round charged that was lost with the process.
+
+        It must be on disk before :meth:`train`, or a second crash would lose a round uncharged.
+        """
+
+    def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
+        """Train from the start, or on from ``snapshot``.
+
+        Raises:
+            UserError: for anything a user can mend.
+        """
+
+    def kept(self) -> Kept:
+        """Return what must be kept of the round that has just been finished."""
+
+
+def build_trainer(text: str) -> Trainer:
+    """Return the trainer of a configuration (JSON)."""
+    return CentralizedTrainer(text) if from_json(text).mode is Mode.centralized else FederatedTrainer(text)
+
+
+def fingerprint(text: str) -> str:
+    """Return the SHA-256 of what a configuration learns from, but for the pixels, in hexadecimal.
+
+    Targets and identities of the images to train on and to test with, and each client's share.
+    """
+    config = from_json(text)
+    _, training, test = build_data(text)
+    digest = hashlib.sha256()
+    arrays = [training.targets, training.subjects, test.targets, test.subjects]
+    if config.mode is Mode.federated:
+        arrays += build_shares(config, training)
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+class FederatedTrainer:
+    """Runs the server and its clients on the engine that the configuration names."""
+
+    def __init__(self, text: str) -> None:
+        """Take the configuration as JSON."""
+        self._text = text
+        self._plan: ServerPlan | None = None
+        self._grid: InProcessGrid | None = None
+
+    def charge(self, snapshot: Snapshot) -> Snapshot:
+        """See :class:`Trainer`; every client is charged, whoever was in the lost round's cohort."""
+        config = from_json(self._text)
+        if config.privacy.unit.value == "none":
+            return snapshot
+        site, known = build_site(self._text), snapshot.kept.memories
+        charged = {
+            client: charge_lost_round(known.get(client, ClientMemory()), site.plan(client))
+            for client in range(site.clients)
+        }
+        return replace(snapshot, kept=replace(snapshot.kept, memories=charged))
+
+    def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
+        """See :class:`Trainer`."""
+        config: RunConfig = from_json(self._text)
+        outcomes: list[Outcome] = []
+        progress = None if snapshot is None else self._progress(snapshot)
+
+        def prepare(plan: ServerPlan) -> None:
+            self._plan = plan
+            plan.progress = progress
+
+        server = server_app(self._text, (observer,), outcomes.append, prepare)
+        nodes = config.federation.clients + (config.secure.scheme is not Scheme.plain)
+        engine = config.engine
+        if engine.name is EngineName.ray:
+            from fedpriv.federated.engines.ray import run_on_ray
+
+            # Flower's deadline is one for a whole cohort, queueing included: the client keeps its own
+            client = client_app(self._text, config.federation.client_timeout_s)
+            run_on_ray(server, client, nodes, engine.cpus_per_client, engine.gpus_per_client)
+        else:
+
+            def put_back(grid: InProcessGrid) -> None:
+                self._grid = grid
+                if snapshot is not None:
+                    _put_back(grid, snapshot.kept, config.federation.clients)
+
+            launch_inprocess(
+                server,
+                client_app(self._text),
+                "fedpriv.apps:client_app",
+                self._text,
+                nodes,
+                engine.workers,
+                engine.threads,
+                put_back,
+            )
+        if not outcomes:
+            raise RuntimeError(f"engine {engine.name.value} ended without an outcome; see its log")
+        return outcomes[0]
+
+    def kept(self) -> Kept:
+        """See :class:`Trainer`; on Ray without the clients' memories, which Flower keeps."""
+        if self._plan is None:
+            return Kept()
+        clients, memories, released = self._plan.clients, {}, []
+        if self._grid is not None:
+            contexts = self._grid.contexts
+            memories = {number: recall(context) for number, context in enumerate(contexts[:clients])}
+            released = sorted(set().union(*map(recall_released, contexts[clients:])))
+        strategy = self._plan.strategy
+        return Kept(strategy.state(), memories, released, ended=strategy.exhausted)
+
+    def _progress(self, snapshot: Snapshot) -> Progress:
+        kept, spent, delta = snapshot.kept, {}, None
+        if any(memory.history for memory in kept.memories.values()):
+            site = build_site(self._text)
+            for client, memory in kept.memories.items():
+                if (plan := site.plan(client)) is not None and memory.history:
+                    spent[client], delta = plan.spent(memory.history).epsilon, plan.delta
+        return Progress(tuple(snapshot.history), snapshot.parameters, kept.arrays, spent, delta)
+
+
+def _put_back(grid: InProcessGrid, kept: Kept, clients: int) -> None:
+    """Give every node the memory that it had.
+
+    Raises:
+        UserError: when the memory is of other nodes.
+    """
+    if not set(kept.memories) <= set(range(clients)):
+        raise UserError("checkpoint: remembers clients that the run does not have; run the experiment again")
+    for number, memory in kept.memories.items():
+        remember(grid.contexts[number], memory)
+    for context in grid.contexts[clients:]:
+        remember_released(context, set(kept.released))
+
+
+class CentralizedTrainer:
+    """Trains on all images in this process."""
+
+    def __init__(self, text: str) -> None:
+        """Take the configuration as JSON."""
+        self._run, self._engine = build_centralized(text), from_json(text).engine
+
+    def charge(self, snapshot: Snapshot) -> Snapshot:
+        """See :class:`Trainer`."""
+        memory = snapshot.kept.memories.get(PARTY, ClientMemory())
+        charged = {PARTY: charge_lost_round(memory, self._run.plan)}
+        return replace(snapshot, kept=replace(snapshot.kept, memories=charged))
+
+    def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
+        """See :class:`Trainer`."""
+        keep_freed_memory()
+        torch.set_num_threads(self._engine.threads or len(os.sched_getaffinity(0)))
+        if snapshot is not None:
+            kept = snapshot.kept
+            memory = kept.memories.get(PARTY, ClientMemory())
+            try:
+                self._run.restore(snapshot.history, snapshot.parameters, kept.arrays, memory)
+            except ValueError as error:
+                raise UserError(f"checkpoint: {error}; it is damaged, run the experiment again") from error
+        for result in self._run.train():
+            observer.round_done(result, self._run.parameters.read())
+        return Outcome(self._run.history, self._run.parameters.read())
+
+    def kept(self) -> Kept:
+        """See :class:`Trainer`."""
+        return Kept(self._run.state(), {PARTY: self._run.memory}, ended=self._run.ended)

@@ -1,0 +1,190 @@
+"""Training without a federation: all images in one place, one optimiser for the whole run."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
+from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
+from fedpriv.results import RoundResult
+from fedpriv.tasks.base import Task
+from fedpriv.training.data import client_data
+from fedpriv.training.local import LocalSettings, build_optimizer
+from fedpriv.training.parameters import FlatParameters
+from fedpriv.training.party import BudgetSpent, ClientMemory, build_head, learns, train_round
+from fedpriv.types import AnyArray
+
+log = logging.getLogger("fedpriv")
+
+PARTY = 0
+"""The one party's number: batches, noise and head are those of client 0 of a federation."""
+
+
+@dataclass
+class Centralized:
+    """The upper bound that federated runs are compared with: the same task, loop and budget.
+
+    A round is ``local.local_epochs`` passes over all training images. The optimiser (momentum,
+    Adam's moments) and a private head live through all rounds, where a federated client makes its
+    optimiser anew in each. With ``privacy``, each image is protected by one plan for all images and
+    rounds.
+
+    Guarantee:
+        - Round t is trained on the batches, and under ``noise: fast`` with the noise, that the
+          only client of a federation of one would use in its round t.
+        - What a round costs is charged before its first noisy step. Before a round that would pass
+          the target epsilon training stops, with the model so far and the failure ``budget_spent``.
+
+    Attributes:
+        seed: the run's seed.
+        rounds: planned rounds.
+        evaluate_every: rounds between evaluations; the first and the last are always evaluated.
+        task: what is learned.
+        training: the images to train on.
+        test: the images to judge by.
+        backbone: the model, with its initial parameters.
+        local: how it is optimised.
+        privacy: DP-SGD settings, or None.
+
+    Raises:
+        ValueError: when the target epsilon is out of reach.
+        UserError: when the task cannot make a head for all people.
+    """
+
+    seed: int
+    rounds: int
+    evaluate_every: int
+    task: Task
+    training: ImageDataset
+    test: ImageDataset
+    backbone: nn.Module
+    local: LocalSettings
+    privacy: PrivacySettings | None
+
+    def __post_init__(self) -> None:
+        """Flatten the model, make head, optimiser and plan."""
+        self.parameters = FlatParameters(self.backbone)
+        self.head = build_head(self, self.training, PARTY)
+        self._head_parameters = None if self.head is None else FlatParameters(self.head)
+        model = self.backbone if self.head is None else nn.Sequential(self.backbone, self.head)
+        self.optimizer = build_optimizer(self.local, list(model.parameters()))
+        self.plan: SamplePlan | None = None
+        if self.privacy is not None:
+            self.plan = plan_for_client(
+                self.privacy,
+                len(self.training),
+                self.local.batch_size,
+                self.local.local_epochs,
+                self.rounds,
+            )
+        self.history: list[RoundResult] = []
+        self.ended = False
+        self._memory = ClientMemory()
+
+    def train(self) -> Iterator[RoundResult]:
+        """Train the rounds that are left and yield each; the first is round 0, before training.
+
+        Raises:
+            UserError: when the model diverges.
+        """
+        data = client_data(self.task, self.training)
+        if not self.history:
+            yield self._close(0, time.perf_counter(), None, {})
+        for number in range(len(self.history), self.rounds + 1):
+            started, loss, failures = time.perf_counter(), None, {}
+            try:
+                loss = train_round(
+                    self, PARTY, number, self.head, data, self.plan, self._memory, optimizer=self.optimizer
+                )
+            except BudgetSpent:
+                self.ended = True
+                failures = {"budget_spent": 1}
+                log.warning(
+                    "round %d of %d: the privacy budget is spent; the run ends here with the model so far",
+                    number,
+                    self.rounds,
+                )
+            if not bool(torch.isfinite(self.parameters.tensor).all()):
+                raise UserError(f"round {number}: the model is not finite; lower training.learning_rate")
+            yield self._close(number, started, loss, failures)
+            if self.ended:
+                return
+
+    def state(self) -> dict[str, AnyArray]:
+        """Return the optimiser's state: an array ``<parameter number>/<name>`` for each tensor."""
+        return {
+            f"{index}/{name}": value.detach().numpy().copy()
+            for index, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+            if value is not None
+        }
+
+    @property
+    def memory(self) -> ClientMemory:
+        """Privacy history and head as they are now."""
+        kept = self._head_parameters if learns(self.head) else None
+        return ClientMemory(self._memory.history, None if kept is None else kept.read())
+
+    def restore(
+        self,
+        history: list[RoundResult],
+        parameters: AnyArray,
+        state: Mapping[str, AnyArray],
+        memory: ClientMemory,
+    ) -> None:
+        """Go on after the last round of ``history``.
+
+        Args:
+            history: every finished round, from round 0.
+            parameters: the model after the last of them, (P,).
+            state: what :meth:`state` returned then.
+            memory: what :attr:`memory` was then.
+
+        Raises:
+            ValueError: when anything does not fit this model.
+        """
+        self.parameters.load(parameters)
+        if memory.head is not None:
+            if self._head_parameters is None:
+                raise ValueError("the task has no head")
+            self._head_parameters.load(memory.head)
+        own = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, array in state.items():
+            index, _, name = key.partition("/")
+            if not index.isdecimal() or int(index) >= len(own):
+                raise ValueError(f"the optimiser has no state {key}")
+            if array.shape not in ((), tuple(own[int(index)].shape)):
+                raise ValueError(f"the optimiser's state {key} has shape {array.shape}")
+            states.setdefault(int(index), {})[name] = torch.from_numpy(np.array(array))
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        self._memory = ClientMemory(memory.history)
+        self.history = list(history)
+
+    def _close(
+        self, number: int, started: float, loss: float | None, failures: dict[str, int]
+    ) -> RoundResult:
+        trained = time.perf_counter()
+        due = number % self.evaluate_every == 0 or number == self.rounds or self.ended
+        metrics = self.task.evaluate(self.backbone, self.test) if due else {}
+        seconds = {"train": trained - started} if number else {}
+        spent = self.plan.spent(self._memory.history) if self.plan is not None and number else None
+        result = RoundResult(
+            number=number,
+            metrics={name: float(value) for name, value in metrics.items()},
+            train_loss=loss if loss is not None and np.isfinite(loss) else None,
+            epsilon=None if spent is None else spent.epsilon,
+            delta=None if spent is None else spent.delta,
+            seconds={**seconds, "evaluate": time.perf_counter() - trained},
+            local_seconds=seconds.get("train", 0.0),
+            failures=failures,
+        )
+        self.history.append(result)
+        return result

@@ -1,0 +1,155 @@
+"""Who hears of a run: the terminal, the checkpoint, and MLflow, which gets pictures and model too."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
+from fedpriv.config.builders import build_shares
+from fedpriv.config.schema import Mode, PrivacyUnit, RunConfig
+from fedpriv.console import RunProgress
+from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.partition.overview import overview
+from fedpriv.results import RoundResult
+from fedpriv.tasks.base import Task
+from fedpriv.trainers import Trainer
+from fedpriv.types import FloatVector, Metrics
+
+
+class Watch:
+    """Passes a run's progress on to the terminal, the checkpoint and MLflow."""
+
+    def __init__(
+        self,
+        progress: RunProgress,
+        tracker: Any,
+        checkpoint: Checkpoint | None,
+        trainer: Trainer,
+        layout: bytes,
+        history: list[RoundResult],
+    ) -> None:
+        """Continue ``history``; ``tracker`` and ``checkpoint`` may be None."""
+        self._progress, self._tracker, self._checkpoint = progress, tracker, checkpoint
+        self._trainer, self._layout, self._history = trainer, layout, list(history)
+        self.times: list[float] = []
+
+    def client_done(self, done: int, asked: int) -> None:
+        """See :class:`RunObserver`."""
+        self._progress.client_done(done, asked)
+
+    def round_done(self, result: RoundResult, parameters: FloatVector) -> None:
+        """See :class:`RunObserver`."""
+        self.times.append(time.perf_counter())
+        self._progress.round_done(result)
+        self._history.append(result)
+        if self._checkpoint is not None:
+            # before MLflow: what it misses after a crash is written later, what it has twice stays
+            self._checkpoint.save(Snapshot(self._history, parameters, self._layout, self._trainer.kept()))
+        if self._tracker is not None:
+            self._tracker.log_round(result)
+
+
+@contextmanager
+def open_tracker(
+    config: RunConfig,
+    plain: dict[str, Any],
+    overrides: list[str],
+    output_dir: Path | None,
+    record: RunRecord | None,
+) -> Iterator[Any]:
+    """Make the run an MLflow run, or open the one that its ``record`` names; None without tracking.
+
+    Args:
+        config: of the run.
+        plain: the same as nested plain values.
+        overrides: the command line that made it.
+        output_dir: where the run writes its files.
+        record: of an interrupted run; None for a new one.
+
+    Raises:
+        UserError: when the store or the run cannot be opened.
+    """
+    if not config.tracking.enabled or (record is not None and record.mlflow_run_id is None):
+        yield None
+        return
+    from fedpriv.tracking.mlflow_logger import RunLogger
+
+    if record is not None and record.mlflow_run_id is not None:
+        with RunLogger.resume(record.tracking_uri, record.mlflow_run_id, plain) as logger:
+            yield logger
+        return
+    with RunLogger.start(
+        uri=config.tracking.uri,
+        experiment=config.tracking.experiment,
+        run_name=config.tracking.run_name or _run_name(config),
+        artifact_root=None,
+        config=plain,
+        seed=config.seed,
+        overrides=overrides,
+        tags={
+            "mode": config.mode.value,
+            "privacy_noise": config.privacy.noise.value,
+            "engine": config.engine.name.value,
+        },
+        parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
+        log_dir=output_dir,
+    ) as logger:
+        yield logger
+
+
+def log_partition(config: RunConfig, training: ImageDataset, tracker: Any) -> None:
+    """Draw who holds what into MLflow; nothing where there are no clients."""
+    from fedpriv.tracking.partition_plot import partition_plot
+
+    if config.mode is Mode.federated:
+        seen = overview(training, build_shares(config, training))
+        tracker.log_picture(partition_plot(seen), "partition")
+
+
+def log_results(
+    config: RunConfig,
+    task: Task,
+    training: ImageDataset,
+    test: ImageDataset,
+    backbone: nn.Module,
+    history: list[RoundResult],
+    baseline: Metrics,
+    tracker: Any,
+) -> None:
+    """Write curves, predictions and the trained ``backbone`` with its privacy statement to MLflow."""
+    from fedpriv.tracking.plots import bytes_plot, epsilon_plot, metric_plot, seconds_plot
+
+    metric = task.metric
+    tracker.log_picture(
+        metric_plot(history, metric.name, metric.label, baseline.get(metric.name), task.baseline_label),
+        metric.name,
+    )
+    if any(result.bytes_up for result in history):
+        tracker.log_picture(bytes_plot(history), "bytes")
+    tracker.log_picture(seconds_plot(history), "seconds")
+    if any(result.epsilon is not None for result in history):
+        tracker.log_picture(epsilon_plot(history), "epsilon")
+    if config.evaluation.pictures:
+        tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
+    if config.tracking.log_model:
+        last = history[-1]
+        statement = {
+            "unit": config.privacy.unit.value,
+            "epsilon": last.epsilon,
+            "delta": last.delta,
+            "data": training.name,
+            "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
+        }
+        tracker.log_model(backbone, task.example(test), statement)
+
+
+def _run_name(config: RunConfig) -> str:
+    task = str(config.task.get("_target_")).rsplit(".", 1)[-1].removesuffix("Task").lower()
+    if config.mode is Mode.centralized:
+        return f"{task}-centralized-{config.privacy.unit.value}-seed{config.seed}"
+    return f"{task}-{config.privacy.unit.value}-{config.secure.scheme.value}-seed{config.seed}"

@@ -1,0 +1,255 @@
+"""A saved model measured again: the run's own figures, other data, and what is refused."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from experiments.evaluate.measure import evaluate
+from experiments.evaluate.saved_models import SavedModel, from_checkpoint, from_run
+from fedpriv.cli import main
+from fedpriv.config.builders import build_backbone, build_data, to_json
+from fedpriv.config.compose import compose_run
+from fedpriv.errors import UserError
+from fedpriv.formats.verification_bin import write_verification_bin
+from fedpriv.models.face_cnn import FaceCNN
+from fedpriv.runner import run
+from fedpriv.training.parameters import FlatParameters
+from tests.config.small import SMALL
+
+FEW = ("data.people=4", "data.images_per_person=16")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A private classification run: (report, tracking URI, output folder)."""
+    folder = tmp_path_factory.mktemp("trained")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    config = compose_run(
+        *SMALL,
+        "data.images_per_person=12",
+        "privacy=dp_sgd",
+        "federation.rounds=2",
+        "engine.workers=0",
+        "engine.threads=1",
+        "tracking=mlflow",
+        f"tracking.uri={uri}",
+        "evaluation.pictures=0",
+    )
+    return run(config, output_dir=folder / "out"), uri, folder / "out"
+
+
+def ways(trained):
+    report, uri, folder = trained
+    return (["--run", report.mlflow_run_id, "--tracking-uri", uri], ["--checkpoint", str(folder)])
+
+
+def as_json(capsys, *arguments):
+    main(["evaluate", *arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["run", "checkpoint"])
+def test_guarantee_the_runs_own_figures_come_out_exactly(trained, capsys, way):
+    report, uri, _ = trained
+    found = as_json(capsys, *ways(trained)[way])
+    logged = MlflowClient(uri).get_run(report.mlflow_run_id).data.metrics
+    assert found["metrics"] == {name: logged[name] for name in found["metrics"]} == report.history[-1].metrics
+    assert found["baseline"] == report.baseline
+    assert found["privacy"] == {
+        "unit": "sample",
+        "epsilon": report.history[-1].epsilon,
+        "delta": 1e-5,
+        "data": "synthetic_patterns",
+        "noise": "secure",
+    }
+    assert (found["images"], found["people"], found["people_trained_on"]) == (36, 3, 0)
+    assert found["run_id"] == report.mlflow_run_id
+
+
+def test_other_data_of_the_same_kind_are_measured(trained, capsys):
+    report = trained[0]
+    found = as_json(capsys, *ways(trained)[0], "data.seed=5", "data.people=20", "evaluation.test_subjects=15")
+    text = to_json(compose_run(*SMALL, "data.images_per_person=12", "data.seed=5", "data.people=20")).replace(
+        '"test_subjects": 3', '"test_subjects": 15'
+    )
+    task, _, test = build_data(text)
+    model = build_backbone(text)
+    FlatParameters(model).load(report.parameters)
+    assert found["metrics"] == pytest.approx(task.evaluate(model, test))
+    assert found["images"] == len(test) == 180
+    assert found["people_trained_on"] is None
+
+
+def test_people_whom_the_model_has_seen_are_counted_and_cautioned_against(trained, capsys):
+    found = as_json(capsys, *ways(trained)[0], "evaluation.test_subjects=9")
+    # the first three of nine are the run's test people
+    assert (found["people"], found["people_trained_on"]) == (9, 6)
+    main(["evaluate", *ways(trained)[0], "evaluation.test_subjects=9"])
+    assert "the model was trained on 6 of these people" in capsys.readouterr().out
+
+
+def test_the_table_shows_model_baseline_data_and_privacy(trained, capsys, tmp_path):
+    picture = tmp_path / "picture.png"
+    main(["evaluate", *ways(trained)[1], "--picture", str(picture)])
+    printed = capsys.readouterr().out
+    for part in ("accuracy", "most frequent class", "36 images of 3 people", "3 drawn by seed 0", "epsilon"):
+        assert part in printed
+    with Image.open(picture) as drawn:
+        assert drawn.width > 100
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_log_writes_to_the_run_and_leaves_its_status_and_figures(trained, capsys):
+    report, uri, _ = trained
+    before = MlflowClient(uri).get_run(report.mlflow_run_id)
+    found = as_json(capsys, *ways(trained)[1], "--log", "data.people=9")
+    after = MlflowClient(uri).get_run(report.mlflow_run_id)
+    new = {name: value for name, value in after.data.metrics.items() if name not in before.data.metrics}
+    assert new == {f"evaluate/synthetic_patterns/{name}": found["metrics"][name] for name in found["metrics"]}
+    assert before.data.metrics.items() <= after.data.metrics.items()
+    assert after.info.status == before.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("way", [0, 1], ids=["run", "checkpoint"])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.size=24"], "data=synthetic_patterns: its images are 3 x 24 x 24, the model of "),
+        (["data.classes=5"], "data=synthetic_patterns: needs 5 outputs per image, the model of "),
+        (["data=synthetic_eyes", *FEW], "data=synthetic_eyes: ClassificationTask needs one class per image"),
+        (["data=nope"], "data=nope: there is no such choice; choose one of "),
+        (["data.poeple=3"], "data.poeple=3: data has no such key; did you mean data.people?"),
+        (["training.batch_size=3"], "training.batch_size=3: bears on no evaluation; give data=NAME"),
+        (["evaluation.protocol=published"], "evaluation.protocol=published: data=synthetic_patterns has no"),
+        (["--picture", "/nowhere/x.png"], "--picture /nowhere/x.png: No such file or directory"),
+        (["--picture", "x.exe"], "--picture x.exe: cannot draw that format"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_one_line(trained, capsys, way, overrides, message):
+    refused(capsys, [*ways(trained)[way], *overrides], message)
+
+
+@pytest.mark.parametrize("run_id", ["0123", "f" * 32, "../../etc/passwd", "a\nb", "$(id)", "-1"])
+def test_a_run_that_is_not_there_is_one_line(trained, capsys, run_id):
+    refused(capsys, [f"--run={run_id}", "--tracking-uri", trained[1]], "run_id=")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("sqlite:////nowhere/x.db", "tracking.uri=sqlite:////nowhere/x.db: no such database"),
+        ("file:///etc", "tracking.uri=file:///etc: MLflow keeps no runs there"),
+    ],
+)
+def test_a_store_that_is_not_there_is_one_line(capsys, uri, message):
+    refused(capsys, ["--run", "f" * 32, "--tracking-uri", uri], message)
+
+
+def test_a_folder_without_a_whole_checkpoint_is_one_line(trained, capsys, tmp_path):
+    refused(capsys, ["--checkpoint", "/etc/passwd"], "/etc/passwd: holds no checkpoint")
+    refused(capsys, ["--checkpoint", str(tmp_path)], f"{tmp_path}: holds no checkpoint")
+    shutil.copytree(trained[2], tmp_path / "copy")
+    state = tmp_path / "copy" / "checkpoint" / "state.npz"
+    state.write_bytes(state.read_bytes()[:-500])
+    refused(capsys, ["--checkpoint", str(tmp_path / "copy")], f"{state}: is damaged")
+
+
+def test_a_checkpoint_of_another_model_is_one_line(trained, capsys, tmp_path):
+    shutil.copytree(trained[2], tmp_path / "copy")
+    record = tmp_path / "copy" / "checkpoint" / "run.json"
+    found = json.loads(record.read_text())
+    found["config"]["model"]["hidden"] = 65
+    record.write_text(json.dumps(found))
+    refused(
+        capsys, ["--checkpoint", str(tmp_path / "copy")], f"{tmp_path / 'copy'}: its data now give another"
+    )
+    found["config"]["model"]["_target_"] = "os.system"
+    record.write_text(json.dumps(found))
+    refused(capsys, ["--checkpoint", str(tmp_path / "copy")], "model._target_=os.system: not allowed")
+
+
+def refused(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", *arguments])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"fedpriv: {message}")
+    assert said.count("\n") == 1
+
+
+def face(number):
+    pixels = np.random.default_rng(number).integers(0, 256, (56, 46), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Path:
+    """A verification file of 20 pairs, every other one twice the same picture."""
+    same = [number % 2 == 0 for number in range(20)]
+    images = [face(number - (number % 2 if same[number // 2] else 0)) for number in range(40)]
+    write_verification_bin(tmp_path / "tiny.bin", images, same)
+    return tmp_path / "tiny.bin"
+
+
+def untrained(task, model, in_shape):
+    config = {
+        "seed": 0,
+        "task": {"_target_": task},
+        "data": {"_target_": "fedpriv.data.identity_folder.load", "root": "/nowhere"},
+        "evaluation": {"test_subjects": 2},
+    }
+    return SavedModel("a test", config, model.eval(), in_shape, {"unit": "none", "data": "faces"}, None, None)
+
+
+def test_data_that_are_nothing_but_a_test_need_no_training_part(pairs):
+    saved = untrained("fedpriv.tasks.face.FaceTask", FaceCNN(in_shape=(1, 56, 46)), (1, 56, 46))
+    overrides = [
+        "data=verification_bin",
+        f"data.root={pairs}",
+        "data.height=56",
+        "data.width=46",
+        "data.colour=false",
+        "evaluation.protocol=published",
+    ]
+    found = evaluate(saved, overrides)
+    # the very same picture has the very same embedding, whatever the model
+    assert found.metrics["verification_accuracy"] == 1.0
+    assert found.baseline["verification_accuracy"] == 1.0
+    assert found.images == 40
+    assert found.protocol.startswith("published: threshold chosen on 9 folds")
+    assert found.people_trained_on is None
+
+
+def test_log_without_a_tracked_run_is_refused(capsys, tmp_path):
+    folder = tmp_path / "out"
+    config = compose_run(*SMALL, "federation.rounds=1", "engine.workers=0", "tracking=none")
+    run(config, output_dir=folder)
+    refused(capsys, ["--checkpoint", str(folder), "--log"], f"--log: {folder} was not tracked by MLflow")
+    assert from_checkpoint(folder).run_id is None
+
+
+def test_a_model_whose_configuration_is_not_fedprivs_is_refused(trained, capsys):
+    report, uri, _ = trained
+    client = MlflowClient(uri)
+    other = client.create_run(client.get_run(report.mlflow_run_id).info.experiment_id).info.run_id
+    for text, message in (
+        (None, f"run_id={other}: its config.yaml cannot be read"),
+        ("- 1", f"run_id={other}: its config.yaml holds no settings"),
+        ("a: [", f"run_id={other}: its config.yaml cannot be read"),
+        ("a: " + "x" * 2**20, f"run_id={other}: its config.yaml is larger than 1 MiB"),
+        ("task: 1", f"run_id={other}: the run has no model"),
+    ):
+        if text is not None:
+            client.log_text(other, text, "config.yaml")
+        with pytest.raises(UserError) as caught:
+            from_run(other, uri)
+        assert str(caught.value).startswith(message)
