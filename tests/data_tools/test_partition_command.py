@@ -71,7 +71,10 @@ def test_the_plot_is_written(tmp_path, name):
         ([*SMALL, "partition=by_identity"], "federation.clients=4: one person per client needs"),
         ([*SMALL, "--plot", "split.exe"], "--plot split.exe: cannot draw that format"),
         ([*SMALL, "--plot", "/nowhere/split.png"], "--plot /nowhere/split.png: No such file"),
-        (["task=face"], "data.root: is missing; give it on the command line as data.root=..."),
+        (
+            ["task=face", "data=identity_folder"],
+            "data.root: is missing; give it on the command line as data.root=...",
+        ),
         (
             ["task=gaze", "data.people=9", "data.images_per_person=16", "partition=dirichlet"],
             "partition.over=label: data=synthetic_eyes has no classes",

@@ -21,7 +21,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-TOUR = [command for command in COMMANDS if command.startswith("fedpriv run")]
+TOUR = [command for command in COMMANDS if command.startswith("fedpriv run") and "my_fer" not in command]
+DATA = [command for command in COMMANDS if command.startswith("fedpriv-data") or "my_fer" in command]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -33,7 +34,9 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_command_is_of_a_kind_that_these_tests_run():
     others = [
-        c for c in COMMANDS if c not in TOUR and not c.startswith(("make run", "make test", "mlflow ui"))
+        c
+        for c in COMMANDS
+        if c not in TOUR + DATA and not c.startswith(("make run", "make test", "mlflow ui"))
     ]
     assert not others
     assert len(TOUR) >= 5
@@ -44,11 +47,23 @@ def test_every_command_is_of_a_kind_that_these_tests_run():
 def test_the_tours_commands_run_and_end_with_the_table(command, tmp_path, request):
     if "FACES" in command:
         command = command.replace("FACES", str(request.getfixturevalue("real_data") / "orl_faces"))
+    if "task=emotion" in command or "task=face" in command:
+        # minutes of training: here only a taste of it, the figures are checked in tests/tasks
+        command += " federation.rounds=2 data.people=24 evaluation.test_subjects=8"
     done = shell(command, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Run summary" in done.stdout
     assert "after training" in done.stdout
     assert (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_the_commands_on_data_run_one_after_the_other(tmp_path):
+    assert len(DATA) >= 5
+    for command in DATA:
+        done = shell(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

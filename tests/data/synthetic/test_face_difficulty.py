@@ -50,4 +50,4 @@ def test_unseen_people_are_told_apart_by_a_small_cnn_but_not_by_pixels_or_princi
     assert 0.52 < pixels < 0.70, figures
     assert 0.52 < plain < 0.70, figures
     assert whitened < 0.72, figures
-    assert learned > 0.87, figures
+    assert learned > 0.89, figures
