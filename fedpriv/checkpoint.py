@@ -121,8 +121,21 @@ class Checkpoint:
         finally:
             os.close(lock)
 
+    def require_free(self) -> None:
+        """Refuse a folder that holds what an unfinished run could be resumed from.
+
+        Raises:
+            UserError: when there is such a run; its privacy history must not be lost unseen.
+        """
+        if (self.folder / _STATE).exists() and not self.record().finished:
+            where = self.folder.parent
+            raise UserError(
+                f"{where}: holds an unfinished run; go on with `fedpriv resume {where}`, or name another "
+                "folder (hydra.run.dir)"
+            )
+
     def begin(self, record: RunRecord) -> None:
-        """Write what does not change, and forget what an earlier run left here."""
+        """Write what does not change, and forget what a finished run left here."""
         (self.folder / _STATE).unlink(missing_ok=True)
         self._write_record(record)
 
@@ -205,6 +218,8 @@ class Checkpoint:
             "finished": bool,
         }
         if found.keys() != kinds.keys() or not all(isinstance(found[name], kinds[name]) for name in kinds):
+            raise self._damaged(_RUN)
+        if not all(type(value) in (int, float) for value in found["baseline"].values()):
             raise self._damaged(_RUN)
         return RunRecord(**found)
 

@@ -318,7 +318,7 @@ def _epsilon_text(results: Sequence[RoundResult]) -> str:
     if last is None or last.epsilon is None:
         return "none (no differential privacy)"
     stated = "" if last.delta is None else f" at delta {last.delta:.3g}"
-    whose = " (largest of any client)" if any(result.asked for result in results) else ""
+    whose = " (largest reported)" if any(result.asked for result in results) else ""
     return f"{last.epsilon:.3g}{stated}{whose}"
 
 

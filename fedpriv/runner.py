@@ -71,6 +71,8 @@ def run(
     check(config)
     checkpoint = None if output_dir is None else Checkpoint(output_dir)
     with nullcontext() if checkpoint is None else checkpoint.held():
+        if checkpoint is not None:
+            checkpoint.require_free()
         return _execute(config, overrides or [], checkpoint, console)
 
 
@@ -248,7 +250,7 @@ def _plain(config: RunConfig) -> dict[str, Any]:
 def _recorded(record: RunRecord, checkpoint: Checkpoint) -> RunConfig:
     try:
         return typed(OmegaConf.create(record.config))
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{checkpoint.folder / 'run.json'}: is damaged; run the experiment again") from error
 
 

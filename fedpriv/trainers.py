@@ -51,7 +51,8 @@ def build_trainer(text: str) -> Trainer:
 def fingerprint(text: str) -> str:
     """Return the SHA-256 of what a configuration learns from, but for the pixels, in hexadecimal.
 
-    Targets and identities of the images to train on and to test with, and each client's share.
+    Names of the people, targets and identities of the images to train on and to test with, and each
+    client's share.
     """
     config = from_json(text)
     _, training, test = build_data(text)
@@ -59,6 +60,7 @@ def fingerprint(text: str) -> str:
     arrays = [training.targets, training.subjects, test.targets, test.subjects]
     if config.mode is Mode.federated:
         arrays += build_shares(config, training)
+    digest.update(repr((training.subject_names, test.subject_names)).encode())
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -103,10 +103,10 @@ def open_tracker(
 
 
 def log_partition(config: RunConfig, training: ImageDataset, tracker: Any) -> None:
-    """Draw who holds what into MLflow; nothing where there are no clients."""
+    """Draw who holds what into MLflow, unless there are no clients or ``tracking.log_partition`` is off."""
     from fedpriv.tracking.partition_plot import partition_plot
 
-    if config.mode is Mode.federated:
+    if config.mode is Mode.federated and config.tracking.log_partition:
         seen = overview(training, build_shares(config, training))
         tracker.log_picture(partition_plot(seen), "partition")
 

@@ -116,6 +116,21 @@ def test_a_crash_while_writing_leaves_the_round_before(saved, monkeypatch):
     assert {path.name for path in saved.folder.iterdir()} == {"run.json", "state.npz", "lock"}
 
 
+def test_an_unfinished_run_is_not_overwritten(saved):
+    with pytest.raises(UserError, match="holds an unfinished run; go on with `fedpriv resume"):
+        saved.require_free()
+    saved.finish(RECORD)
+    saved.require_free()
+
+
+def test_a_folder_without_a_finished_round_is_free(tmp_path):
+    checkpoint = Checkpoint(tmp_path)
+    with checkpoint.held():
+        checkpoint.require_free()
+        checkpoint.begin(RECORD)
+        checkpoint.require_free()
+
+
 def test_a_new_run_forgets_the_old_ones_state(saved):
     saved.begin(RECORD)
     with pytest.raises(UserError, match="ended before its first round; run the experiment again"):

@@ -212,7 +212,7 @@ def test_summary_states_results_and_costs_in_80_columns(encoding):
     assert cells["baseline (mean predictor)"] == "15.12"
     assert cells["before training"] == "17.25"
     assert cells["after training"] == "7 (round 3)"
-    assert cells["epsilon"] == "4.5 at delta 1e-05 (largest of any client)"
+    assert cells["epsilon"] == "4.5 at delta 1e-05 (largest reported)"
     assert cells["one update"] == "30 kB (0.50 x plain float32, 60 kB)"
     assert cells["all traffic"] == "6 MB up, 12 MB down"
     assert cells["time: clients train"] == "30.0 s"

@@ -24,7 +24,10 @@ def main(arguments: Sequence[str]) -> None:
         epilog="examples:\n"
         "  fedpriv evaluate --run 0123456789abcdef0123456789abcdef --picture predictions.png\n"
         "  fedpriv evaluate --checkpoint outputs/2026-01-31/12-00-00 --json\n"
-        "  fedpriv evaluate --run ID data=lfw data.root=FOLDER evaluation.protocol=published",
+        "  fedpriv evaluate --run ID data=lfw data.root=FOLDER\n"
+        "\n"
+        "data=NAME gives its images in the size and colours that the model takes, if it can; data.height,\n"
+        "data.width, data.size and data.colour say otherwise.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group(required=True)
@@ -36,7 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         metavar="KEY=VALUE",
         help="data=NAME, data.KEY=..., evaluation.KEY=... or task.KEY=...; the rest is the run's",
     )
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store (default mlflow.db here)")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="the MLflow store of --run (default mlflow.db here)"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw predictions into this file")
     parser.add_argument("--log", action="store_true", help="write evaluate/DATA/METRIC to the MLflow run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -44,6 +49,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.picture is not None and options.picture.suffix.lower() not in _FORMATS:
         raise UserError(
             f"--picture {options.picture}: cannot draw that format; end it in {', '.join(_FORMATS)}"
+        )
+    if options.checkpoint is not None and options.tracking_uri is not None:
+        raise UserError(
+            "--tracking-uri: has no effect with --checkpoint, which knows its run's store; leave it away, or "
+            "give --run RUN_ID instead of --checkpoint"
         )
     if options.checkpoint is not None:
         saved = from_checkpoint(options.checkpoint)

@@ -1,5 +1,6 @@
 """Measures a saved model on its run's test part or on other data."""
 
+import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from experiments.evaluate.saved_models import SavedModel
-from fedpriv.config.builders import build_data, to_json
+from fedpriv.config.builders import build_data, protocol_of, to_json
 from fedpriv.config.saved import restored
 from fedpriv.config.schema import Protocol, RunConfig
 from fedpriv.data.dataset import ImageDataset
@@ -41,6 +42,8 @@ class Evaluation:
         baseline: the same without learning; empty where it needs training images and there are none.
         baseline_label: what the baseline stands for.
         privacy: the model's privacy statement.
+        epsilon_charged: what an unfinished run has charged to its data in all, where that is more than
+            the model's epsilon; None where it is not.
         people_trained_on: how many of the people tested the model was trained on, as far as their
             names tell; None for other data than the run's.
     """
@@ -57,6 +60,7 @@ class Evaluation:
     baseline: Metrics
     baseline_label: str
     privacy: dict[str, Any]
+    epsilon_charged: float | None
     people_trained_on: int | None
 
 
@@ -75,7 +79,9 @@ def evaluate(saved: SavedModel, overrides: Sequence[str] = (), picture: Path | N
         UserError: for data that cannot be loaded, or whose images or targets the model was not
             made for.
     """
-    config = restored(saved.source, saved.config, overrides)
+    config = restored(saved.source, saved.config, overrides, saved.in_shape)
+    if config.evaluation.pictures < 0:
+        raise UserError(f"evaluation.pictures={config.evaluation.pictures}: must not be negative")
     task, training, test = build_data(to_json(config))
     task.check(test)
     _require_fit(saved, task, test)
@@ -89,13 +95,14 @@ def evaluate(saved: SavedModel, overrides: Sequence[str] = (), picture: Path | N
         data=test.name,
         images=len(test),
         people=len(np.unique(test.subjects)),
-        protocol=_protocol(config),
+        protocol=_protocol(config, test),
         metric=task.metric.name,
         label=task.metric.label,
         metrics=metrics,
         baseline=_baseline(task, training, test),
         baseline_label=task.baseline_label,
         privacy=saved.statement,
+        epsilon_charged=saved.epsilon_charged,
         people_trained_on=_trained_on(saved, config, test),
     )
 
@@ -131,26 +138,38 @@ def _baseline(task: Task, training: ImageDataset, test: ImageDataset) -> Metrics
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _protocol(config: RunConfig) -> str:
-    evaluation = config.evaluation
-    if evaluation.protocol is Protocol.published:
+def _protocol(config: RunConfig, test: ImageDataset) -> str:
+    evaluation, protocol = config.evaluation, protocol_of(config, test)
+    if protocol is Protocol.published:
         # the target is one that has been called: it stands in an allowed module
         module = str(config.data["_target_"]).rpartition(".")[0]
         card = getattr(import_module(module), "CARD", None)
         return "published" if card is None else f"published: {card.protocol}"
-    if evaluation.protocol is Protocol.one_person:
+    if protocol is Protocol.one_person:
         return f"one_person: person {evaluation.fold}"
-    if evaluation.protocol is Protocol.folds:
+    if protocol is Protocol.folds:
         return f"folds: fold {evaluation.fold} of {evaluation.folds}"
     return f"people: {evaluation.test_subjects} drawn by seed {config.seed}"
 
 
 def _trained_on(saved: SavedModel, config: RunConfig, test: ImageDataset) -> int | None:
     own = restored(saved.source, saved.config)
-    if any(own.data.get(key) != config.data.get(key) for key in ("_target_", "root", "seed")):
+    if not _same_people(own.data, config.data):
         return None
     _, training, _ = build_data(to_json(own))
     return len(_people(training) & _people(test))
+
+
+def _same_people(own: Any, other: Any) -> bool:
+    """Tell whether two data sets' settings name people of one place alike, whatever else they say."""
+    if own.get("root") is None or other.get("root") is None:
+        return all(own.get(key) == other.get(key) for key in ("_target_", "root", "seed"))
+    first, second = (os.path.realpath(os.path.expanduser(str(data["root"]))) for data in (own, other))
+    if first == second:
+        return True
+    # some loaders take a file or the folder that holds it
+    inside = first == os.path.dirname(second) or second == os.path.dirname(first)
+    return bool(inside and own["_target_"] == other["_target_"])
 
 
 def _people(dataset: ImageDataset) -> set[str]:

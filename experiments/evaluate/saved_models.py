@@ -6,9 +6,13 @@ from typing import Any
 
 from torch import nn
 
-from fedpriv.config.builders import build_backbone, build_data, to_json
+from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
+from fedpriv.config.builders import build_backbone, build_data, build_privacy, to_json
 from fedpriv.config.saved import restored
 from fedpriv.errors import UserError
+from fedpriv.privacy import accounting
+from fedpriv.privacy.plan import PrivacySettings
+from fedpriv.training.parameters import FlatParameters
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class SavedModel:
         statement: what its run promised: unit, epsilon, delta, data, noise.
         run_id: its MLflow run, or None.
         tracking_uri: the store of that run; None is the default one.
+        epsilon_charged: what the run has charged to the data in all, at the statement's delta, where that is
+            more than the model's; resuming the run counts it. None where it is not.
     """
 
     source: str
@@ -32,6 +38,7 @@ class SavedModel:
     statement: dict[str, Any]
     run_id: str | None
     tracking_uri: str | None
+    epsilon_charged: float | None = None
 
 
 def from_run(run_id: str, tracking_uri: str | None = None) -> SavedModel:
@@ -65,27 +72,22 @@ def from_checkpoint(folder: Path) -> SavedModel:
         UserError: when there is no checkpoint, it is damaged, or its data are not there or give
             another model.
     """
-    from fedpriv.checkpoint import Checkpoint
-    from fedpriv.training.parameters import FlatParameters
-
-    checkpoint = Checkpoint(folder)
-    record, snapshot = checkpoint.record(), checkpoint.load()
-    text = to_json(restored(str(folder), record.config))
+    record, snapshot = _read(Checkpoint(folder))
+    config = restored(str(folder), record.config)
+    text, settings = to_json(config), build_privacy(config)
     _, training, _ = build_data(text)
     model = build_backbone(text)
     parameters = FlatParameters(model)
     if parameters.layout.digest != snapshot.layout or len(snapshot.parameters) != parameters.layout.size:
         raise UserError(f"{folder}: its data now give another model than it holds; put the run's data back")
     parameters.load(snapshot.parameters)
-    privacy = record.config.get("privacy") or {}
-    unit = privacy.get("unit", "none")
-    last = snapshot.history[-1]
+    epsilon = _reported(snapshot, settings)
     statement = {
-        "unit": unit,
-        "epsilon": last.epsilon,
-        "delta": last.delta,
+        "unit": config.privacy.unit.value,
+        "epsilon": epsilon,
+        "delta": None if settings is None else settings.delta,
         "data": training.name,
-        "noise": None if unit == "none" else privacy.get("noise"),
+        "noise": None if settings is None else settings.noise,
     }
     return SavedModel(
         str(folder),
@@ -95,4 +97,33 @@ def from_checkpoint(folder: Path) -> SavedModel:
         statement,
         record.mlflow_run_id,
         record.tracking_uri,
+        None if record.finished else _charged_beyond(epsilon, snapshot, settings),
     )
+
+
+def _read(checkpoint: Checkpoint) -> tuple[RunRecord, Snapshot]:
+    try:
+        return checkpoint.record(), checkpoint.load()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or checkpoint.folder}: cannot be read ({error.strerror or error}); name the output "
+            "folder of a run that you may read"
+        ) from error
+
+
+def _reported(snapshot: Snapshot, settings: PrivacySettings | None) -> float | None:
+    last = snapshot.history[-1]
+    # before round 1 the model is as the seed made it: no image has touched it
+    return 0.0 if settings is not None and last.number == 0 else last.epsilon
+
+
+def _charged_beyond(
+    epsilon: float | None, snapshot: Snapshot, settings: PrivacySettings | None
+) -> float | None:
+    """Return the largest epsilon that a party was charged, None if it is not above ``epsilon``."""
+    if settings is None:
+        return None
+    histories = {memory.history for memory in snapshot.kept.memories.values()}
+    charged = max((accounting.spent(history, settings.delta).epsilon for history in histories), default=0.0)
+    # the accountant's arithmetic is good for a millionth
+    return charged if charged > (epsilon or 0.0) * (1 + 1e-6) else None

@@ -33,14 +33,22 @@ def print_evaluation(console: Console, found: Evaluation) -> None:
             f"the model was trained on {found.people_trained_on:,} of these people; they are not unseen",
         )
     facts.add_row("privacy", Text(privacy_text(found.privacy)))
+    if found.epsilon_charged is not None:
+        facts.add_row(
+            Text("caution", style="yellow"),
+            f"the data has paid more than this model shows: epsilon {found.epsilon_charged:.3g}, rounds lost in "
+            "a crash included; `fedpriv resume` counts it",
+        )
     console.print(facts)
 
 
 def privacy_text(statement: dict[str, Any]) -> str:
     """Return a model's privacy statement in a line."""
     unit, trained = statement.get("unit"), f"trained on {statement.get('data', 'unknown data')}"
-    if unit in (None, "none") or statement.get("epsilon") is None:
+    if unit in (None, "none"):
         return f"none (no differential privacy), {trained}"
+    if statement.get("epsilon") is None:
+        return f"unknown: no epsilon was reported, unit {unit}, {trained}"
     text = f"epsilon {statement['epsilon']:.3g} at delta {statement['delta']:.3g}, unit {unit}, {trained}"
     if statement.get("noise") == "fast":
         text += "; noise is seeded (privacy.noise=fast), so it protects nobody: research only"

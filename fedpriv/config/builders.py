@@ -62,22 +62,32 @@ def build_data(text: str) -> tuple[Task, ImageDataset, ImageDataset]:
     return task, training, test
 
 
-def hold_out(config: RunConfig, dataset: ImageDataset) -> holdout.Parts:
-    """Return (images to train on, images to test with) as ``evaluation.protocol`` says."""
-    evaluation = config.evaluation
-    if evaluation.protocol is Protocol.one_person:
-        return holdout.one_person(dataset, evaluation.fold)
-    if evaluation.protocol is Protocol.folds:
-        return holdout.subject_fold(dataset, evaluation.fold, evaluation.folds)
-    if evaluation.protocol is Protocol.published or (
-        evaluation.protocol is Protocol.auto and holdout.publishes_split(dataset)
-    ):
-        return holdout.published(dataset)
-    if dataset.pairs is not None:
+def protocol_of(config: RunConfig, dataset: ImageDataset) -> Protocol:
+    """Return which images test the model: ``evaluation.protocol``, with ``auto`` decided by the data.
+
+    Raises:
+        UserError: when the data are pairs to test with and nothing else.
+    """
+    chosen = config.evaluation.protocol
+    if chosen is Protocol.auto:
+        chosen = Protocol.published if holdout.publishes_split(dataset) else Protocol.people
+    if dataset.pairs is not None and chosen is not Protocol.published:
         raise UserError(
-            f"evaluation.protocol={evaluation.protocol.value}: data={dataset.name} publishes pairs to test "
-            "with and nothing to train on; use published"
+            f"evaluation.protocol={chosen.value}: data={dataset.name} publishes pairs to test with and "
+            "nothing to train on; use published"
         )
+    return chosen
+
+
+def hold_out(config: RunConfig, dataset: ImageDataset) -> holdout.Parts:
+    """Return (images to train on, images to test with) as :func:`protocol_of` says."""
+    evaluation, protocol = config.evaluation, protocol_of(config, dataset)
+    if protocol is Protocol.one_person:
+        return holdout.one_person(dataset, evaluation.fold)
+    if protocol is Protocol.folds:
+        return holdout.subject_fold(dataset, evaluation.fold, evaluation.folds)
+    if protocol is Protocol.published:
+        return holdout.published(dataset)
     return holdout.unseen_people(dataset, evaluation.test_subjects, config.seed)
 
 
@@ -112,6 +122,20 @@ def build_backbone(text: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "model") % 2**63)
         return cast(nn.Module, instantiate("model", config.model, kind=nn.Module, **given))
+
+
+def build_largest_head(text: str, shares: list[NDArray[np.int64]]) -> None:
+    """Build, and drop, the private head of the client with most people.
+
+    Raises:
+        UserError: when the task cannot.
+    """
+    task, training, _ = build_data(text)
+    if type(task).build_head is Task.build_head:
+        return
+    largest = max(shares, key=lambda share: len(np.unique(training.subjects[share])))
+    with torch.random.fork_rng(devices=[]):
+        task.build_head(training.subset(largest), int(getattr(build_backbone(text), "features", 0)))
 
 
 def build_strategy(config: RunConfig) -> Strategy:

@@ -9,6 +9,7 @@ from fedpriv.config.builders import (
     build_backbone,
     build_centralized,
     build_data,
+    build_largest_head,
     build_privacy,
     build_shares,
     build_strategy,
@@ -53,7 +54,9 @@ def check(config: RunConfig) -> None:
     if config.mode is Mode.centralized:
         whose, smallest = "the training set's", len(training)
     else:
-        whose, smallest = "the smallest client's", min(map(len, build_shares(config, training)))
+        shares = build_shares(config, training)
+        whose, smallest = "the smallest client's", min(map(len, shares))
+        build_largest_head(text, shares)  # one client's people may be more than the task can tell apart
     settings = build_privacy(config)
     if settings is not None:
         if settings.delta * smallest >= 1.0:
@@ -167,6 +170,11 @@ def _check_places(config: RunConfig) -> None:
         raise UserError(
             "tracking.uri: holds a password, which would be written to files; set the variables "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
+    if address.scheme in ("http", "https") and address.query:
+        raise UserError(
+            "tracking.uri: has a query, which would be written to files and may hold a token; set the "
+            "variable MLFLOW_TRACKING_TOKEN instead"
         )
     if not config.tracking.experiment.strip():
         raise UserError("tracking.experiment='': is empty; name one, e.g. tracking.experiment=fedpriv")

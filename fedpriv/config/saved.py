@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import signature
 from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,24 +12,34 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fedpriv.config.builders import typed
 from fedpriv.config.explain import explain
 from fedpriv.config.given import compose_given
 from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 
-_KEPT = ("mode", "seed", "task", "data", "model", "evaluation")
+_KEPT = ("mode", "seed", "task", "data", "model", "evaluation", "privacy")
 _OPEN = ("data", "task")
+_LARGEST_SIDE = 1024  # of an image that a file may make a loader allocate
 
 
-def restored(source: str, saved: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Return what of a run's configuration decides data, model and test, changed by ``overrides``.
+def restored(
+    source: str,
+    saved: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    in_shape: tuple[int, ...] = (),
+) -> RunConfig:
+    """Return what of a run's configuration decides data, model, test and privacy, changed by ``overrides``.
 
     Where it was tracked, how it was trained, encrypted and shared out is left at the defaults.
+    Nothing is left to interpolate.
 
     Args:
         source: where ``saved`` comes from, for messages.
         saved: nested plain values, as logged.
         overrides: ``data=NAME``, ``data.KEY=VALUE``, ``evaluation.KEY=VALUE`` or ``task.KEY=VALUE``.
+        in_shape: (C, H, W) of the images that ``data=NAME`` is asked for, where its loader has ``height``,
+            ``width``, ``size`` (of a square) or ``colour`` and no override gives them; () asks for none.
 
     Raises:
         UserError: when ``saved`` does not obey the schema, or an override does not parse, does not
@@ -39,19 +51,20 @@ def restored(source: str, saved: Mapping[str, Any], overrides: Sequence[str] = (
         for group in _OPEN:
             if not isinstance(config[group], DictConfig):
                 raise UserError(f"{source}: {group} is no group of settings; choose a run of this fedpriv")
+        config = cast(DictConfig, typed(config))
     except OmegaConfBaseException as error:
         raise UserError(f"{source}: {explain(error)}; evaluate it with the fedpriv that made it") from error
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         # groups first, as Hydra does, so that the order on the command line does not matter
         for override in sorted(parsed, key=lambda override: "." in override.key_or_group):
-            _apply(config, override)
+            _apply(config, override, in_shape)
+        return typed(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
-    return cast(RunConfig, config)
 
 
-def _apply(config: DictConfig, override: Override) -> None:
+def _apply(config: DictConfig, override: Override, in_shape: tuple[int, ...]) -> None:
     key, text = str(override.key_or_group), str(override.input_line)
     if override.is_sweep_override() or override.is_delete():
         raise UserError(f"{text}: one value is needed here; write {key}=VALUE")
@@ -60,7 +73,7 @@ def _apply(config: DictConfig, override: Override) -> None:
     if key == "data":
         if not isinstance(value, str) or not re.fullmatch(r"\w+", value):
             raise UserError(f"{text}: name one data set, e.g. data=lfw; `fedpriv-data list` prints all")
-        config.data = compose_given([f"data={value}"]).data
+        config.data = _fitted(compose_given([f"data={value}"]).data, in_shape)
     elif group in (*_OPEN, "evaluation") and name and name != "_target_":
         OmegaConf.update(config, key, value, force_add=group in _OPEN)
     else:
@@ -68,3 +81,19 @@ def _apply(config: DictConfig, override: Override) -> None:
             f"{text}: bears on no evaluation; give data=NAME, data.KEY=..., evaluation.KEY=... or "
             "task.KEY=..."
         )
+
+
+def _fitted(data: DictConfig, in_shape: tuple[int, ...]) -> DictConfig:
+    """Return a data set's settings, its images asked for as ``in_shape`` says where its loader can."""
+    if len(in_shape) != 3 or not all(0 < side <= _LARGEST_SIDE for side in in_shape):
+        return data
+    channels, height, width = in_shape
+    wanted: dict[str, int | bool] = {"height": height, "width": width}
+    if height == width:
+        wanted["size"] = height
+    if channels in (1, 3):
+        wanted["colour"] = channels == 3
+    module, _, name = str(data["_target_"]).rpartition(".")  # ours: it is composed from configs/data
+    known = signature(getattr(import_module(module), name)).parameters
+    asked = {key: value for key, value in wanted.items() if key in known}
+    return cast(DictConfig, OmegaConf.merge(data, asked))

@@ -154,6 +154,7 @@ class TrackingConfig:
     experiment: str = "fedpriv"
     run_name: str | None = None
     log_model: bool = True
+    log_partition: bool = True
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Which class is this image: accuracy on people never trained on."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
@@ -9,9 +8,10 @@ from torch import Tensor, nn
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.seeding import generator
 from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.tasks.batches import in_batches
 from fedpriv.types import Metrics
 
-_BATCH, _ZOOM = 512, 3
+_ZOOM = 3
 
 
 class ClassificationTask(Task):
@@ -30,15 +30,7 @@ class ClassificationTask(Task):
 
     def predict(self, backbone: nn.Module, dataset: ImageDataset) -> NDArray[np.int64]:
         """Return the most likely class of every image, (N,)."""
-        was_training = backbone.training
-        backbone.eval()
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(dataset), _BATCH):
-                images = torch.from_numpy(np.array(dataset.images[start : start + _BATCH]))
-                parts.append(backbone(self.preprocess(images)).argmax(dim=1).numpy())
-        backbone.train(was_training)
-        return np.concatenate(parts)
+        return in_batches(backbone, dataset, lambda images: backbone(self.preprocess(images)).argmax(dim=1))
 
     def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
         """Return ``accuracy``."""

@@ -13,10 +13,9 @@ from fedpriv.metrics.classification import accuracy, class_recalls, confusion_ma
 from fedpriv.seeding import generator
 from fedpriv.tasks.augment import augmented
 from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.tasks.batches import in_batches
 from fedpriv.tasks.emotion_picture import draw_expressions
 from fedpriv.types import Metrics
-
-_BATCH = 512
 
 
 class EmotionTask(Task):
@@ -80,19 +79,7 @@ class EmotionTask(Task):
 
     def predict(self, backbone: nn.Module, dataset: ImageDataset) -> NDArray[np.int64]:
         """Return the most likely class of every image, (N,); the model's mode is left as found."""
-        parameter = next(backbone.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
-        training = backbone.training
-        backbone.eval()
-        parts = []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(dataset), _BATCH):
-                    images = torch.from_numpy(np.array(dataset.images[start : start + _BATCH])).to(device)
-                    parts.append(backbone(self.preprocess(images)).argmax(dim=1).cpu().numpy())
-        finally:
-            backbone.train(training)
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        return in_batches(backbone, dataset, lambda images: backbone(self.preprocess(images)).argmax(dim=1))
 
     def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
         """Measure macro F1, accuracy and the recall of each class that the images show.

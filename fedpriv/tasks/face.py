@@ -25,10 +25,10 @@ from fedpriv.pairs import VerificationPairs
 from fedpriv.seeding import derive, generator
 from fedpriv.tasks.augment import augmented
 from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.tasks.batches import BATCH, in_batches
 from fedpriv.tasks.face_picture import draw_pairs
 from fedpriv.types import Metrics
 
-_BATCH = 256
 _FALSE_ACCEPTANCE_RATES = {"tar_at_far_1e-2": 100, "tar_at_far_1e-3": 1000}
 
 
@@ -179,20 +179,12 @@ class FaceTask(Task):
 
         The mode of the backbone (training or evaluation) is left as found.
         """
-        parameter = next(backbone.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
-        training = backbone.training
-        backbone.eval()
-        parts = []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(dataset), _BATCH):
-                    images = torch.from_numpy(np.array(dataset.images[start : start + _BATCH])).to(device)
-                    inputs = self.preprocess(images)
-                    parts.append((backbone(inputs) + backbone(inputs.flip(3))).cpu().numpy())
-        finally:
-            backbone.train(training)
-        return np.concatenate(parts)
+
+        def both(images: Tensor) -> Tensor:
+            inputs = self.preprocess(images)
+            return backbone(inputs) + backbone(inputs.flip(3))  # type: ignore[no-any-return]
+
+        return in_batches(backbone, dataset, both)
 
     def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
         """Measure cosine similarity of mirrored embeddings on the pairs of unseen people.
@@ -226,7 +218,7 @@ class FaceTask(Task):
         pixels = (pixels + pixels[..., ::-1]).reshape(len(test), -1)
         distances = [
             np.linalg.norm(pixels[pairs.left[part]] - pixels[pairs.right[part]], axis=1)
-            for part in np.array_split(np.arange(len(pairs)), -(-len(pairs) // _BATCH))
+            for part in np.array_split(np.arange(len(pairs)), -(-len(pairs) // BATCH))
         ]
         return _measure(-np.concatenate(distances), pairs) | _identify(test, pixels)
 

@@ -1,7 +1,6 @@
 """Where does this person look: pitch and yaw of the gaze from a picture of one eye or of the face."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -12,12 +11,12 @@ from fedpriv.errors import UserError
 from fedpriv.metrics.angular import angular_error_deg, vector_from_pitch_yaw
 from fedpriv.seeding import generator
 from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.tasks.batches import in_batches
 from fedpriv.types import Metrics
 
 GAZE_UNIT = 0.2
 """Radians: about the spread of gaze in MPIIGaze-like data, so that the loss is of order 1 before training."""
 _KNEE = 0.5
-_BATCH = 512
 _ZOOM, _WIDEST = 4, 240
 _SMOOTH = 2
 _CAPTION = 18
@@ -66,19 +65,7 @@ class GazeTask(Task):
 
     def predict(self, backbone: nn.Module, dataset: ImageDataset) -> NDArray[np.float32]:
         """Return the predicted (N, 2) pitch and yaw in radians; the model's mode is left as found."""
-        parameter = next(backbone.parameters(), None)
-        device = torch.device("cpu") if parameter is None else parameter.device
-        training = backbone.training
-        backbone.eval()
-        parts = []
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(dataset), _BATCH):
-                    images = torch.from_numpy(np.array(dataset.images[start : start + _BATCH]))
-                    parts.append(backbone(self.preprocess(images.to(device))).cpu().numpy())
-        finally:
-            backbone.train(training)
-        return np.concatenate(parts) if parts else np.zeros((0, 2), dtype=np.float32)
+        return in_batches(backbone, dataset, lambda images: backbone(self.preprocess(images)))
 
     def evaluate(self, backbone: nn.Module, dataset: ImageDataset) -> Metrics:
         """Measure the mean angular error and the mean absolute errors of pitch and yaw, in degrees."""

@@ -62,7 +62,7 @@ def test_evaluation_runs_in_batches_in_inference_mode_and_restores_the_mode():
         model.seen.clear()
         model.train(training)
         TASK.evaluate(model, dataset(np.zeros((1100, 2))))
-        assert [size for size, *_ in model.seen] == [512, 512, 76]
+        assert [size for size, *_ in model.seen] == [256] * 4 + [76]
         assert all(rest == [False, True, torch.float32] for _, *rest in model.seen)
         assert model.training is training
 
