@@ -1,6 +1,5 @@
 """Measures a saved model on its run's test part or on other data."""
 
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -164,12 +163,18 @@ def _same_people(own: Any, other: Any) -> bool:
     """Tell whether two data sets' settings name people of one place alike, whatever else they say."""
     if own.get("root") is None or other.get("root") is None:
         return all(own.get(key) == other.get(key) for key in ("_target_", "root", "seed"))
-    first, second = (os.path.realpath(os.path.expanduser(str(data["root"]))) for data in (own, other))
-    if first == second:
-        return True
+    first, second = _place(own["root"]), _place(other["root"])
     # some loaders take a file or the folder that holds it
-    inside = first == os.path.dirname(second) or second == os.path.dirname(first)
-    return bool(inside and own["_target_"] == other["_target_"])
+    inside = first == second.parent or second == first.parent
+    return first == second or bool(inside and own["_target_"] == other["_target_"])
+
+
+def _place(root: Any) -> Path:
+    path = Path(str(root))
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # no such user, links in a circle, no path at all
+        return path
 
 
 def _people(dataset: ImageDataset) -> set[str]:

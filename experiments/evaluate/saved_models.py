@@ -106,8 +106,8 @@ def _read(checkpoint: Checkpoint) -> tuple[RunRecord, Snapshot]:
         return checkpoint.record(), checkpoint.load()
     except OSError as error:
         raise UserError(
-            f"{error.filename or checkpoint.folder}: cannot be read ({error.strerror or error}); name the output "
-            "folder of a run that you may read"
+            f"{error.filename or checkpoint.folder}: cannot be read ({error.strerror or error}); name the "
+            "output folder of a run that you may read"
         ) from error
 
 
