@@ -9,8 +9,11 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep ``message`` with its line breaks folded into spaces."""
-        super().__init__(" ".join(message.split()))
+        """Keep ``message`` with white space folded and what no terminal should be sent escaped."""
+        folded = " ".join(message.split())
+        super().__init__(
+            "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in folded)
+        )
 
 
 class FormatError(UserError):

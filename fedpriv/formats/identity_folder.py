@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fedpriv.errors import UserError
 
@@ -150,6 +150,11 @@ def open_image(file: Path | bytes, source: object) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{source}: far more than {MAX_PIXELS} pixels; save it smaller") from error
+    except UnidentifiedImageError as error:  # its own text holds the address of a buffer
+        raise UserError(
+            f"{source}: not a readable {', '.join(sorted(SUFFIXES))} image (unknown format); "
+            "save it again or remove it"
+        ) from error
     # Decoders meet damaged bytes with OSError, SyntaxError, struct.error, zlib.error and others.
     except Exception as error:
         raise UserError(

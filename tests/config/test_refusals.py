@@ -254,7 +254,7 @@ def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
         (
             [*SMALL, "federation.clients=9"],
             "fedpriv: federation.clients=9: only 7 people to train on; lower it to 7 or fewer, "
-            "or raise data.people",
+            "or hold out fewer people (evaluation.test_subjects)",
         ),
         (
             [*SMALL, "+zzz=1"],

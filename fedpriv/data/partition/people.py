@@ -24,7 +24,7 @@ def by_subject(dataset: ImageDataset, clients: int, seed: int) -> list[NDArray[n
     if clients > len(people):
         raise UserError(
             f"federation.clients={clients}: only {len(people)} people to train on; lower it to "
-            f"{len(people)} or fewer, or raise data.people"
+            f"{len(people)} or fewer, or hold out fewer people (evaluation.test_subjects)"
         )
     owner = np.empty(len(people), dtype=np.int64)
     owner[generator(seed, "partition").permutation(len(people))] = np.arange(len(people)) % clients
