@@ -178,6 +178,8 @@ class Checkpoint:
             raise UserError(
                 f"{self.folder.parent}: holds no checkpoint; name the output folder of a run"
             ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error
         try:
             found = json.loads(text)
             version, written_by = found.pop("format"), found.pop("version")
@@ -203,6 +205,8 @@ class Checkpoint:
             )
         try:
             return _snapshot(read_npz(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged(_STATE) from error
 

@@ -259,10 +259,17 @@ def _resolved(config: RunConfig) -> RunConfig:
     resolved = typed(cast(DictConfig, config))
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
-        resolved.data.root = str(Path(resolved.data.root).expanduser().resolve())
+        resolved.data.root = _absolute("data.root", resolved.data.root)
     if resolved.secure.key_file is not None:
-        resolved.secure.key_file = str(Path(resolved.secure.key_file).expanduser().resolve())
+        resolved.secure.key_file = _absolute("secure.key_file", resolved.secure.key_file)
     return resolved
+
+
+def _absolute(field: str, path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(f"{field}={path}: is no path ({error}); mend it") from error
 
 
 @contextmanager

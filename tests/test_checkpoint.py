@@ -116,6 +116,14 @@ def test_a_crash_while_writing_leaves_the_round_before(saved, monkeypatch):
     assert {path.name for path in saved.folder.iterdir()} == {"run.json", "state.npz", "lock"}
 
 
+@pytest.mark.parametrize("name", ["run.json", "state.npz"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(saved, name):
+    (saved.folder / name).unlink()
+    (saved.folder / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \(Is a directory\)"):
+        (saved.record if name == "run.json" else saved.load)()
+
+
 def test_an_unfinished_run_is_not_overwritten(saved):
     with pytest.raises(UserError, match="holds an unfinished run; go on with `fedpriv resume"):
         saved.require_free()

@@ -36,8 +36,8 @@ def print_evaluation(console: Console, found: Evaluation) -> None:
     if found.epsilon_charged is not None:
         facts.add_row(
             Text("caution", style="yellow"),
-            f"epsilon {found.epsilon_charged:.3g} is spent on the data so far, more than this model's, for rounds "
-            "that are not in it; `fedpriv resume` counts them",
+            f"epsilon {found.epsilon_charged:.3g} is spent on the data so far, more than this model's, for "
+            "rounds that are not in it; `fedpriv resume` counts them",
         )
     console.print(facts)
 

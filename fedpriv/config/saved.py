@@ -54,6 +54,10 @@ def restored(
         config = cast(DictConfig, typed(config))
     except OmegaConfBaseException as error:
         raise UserError(f"{source}: {explain(error)}; evaluate it with the fedpriv that made it") from error
+    except RecursionError:
+        raise UserError(
+            f"{source}: its settings are nested too deeply; choose a run of this fedpriv"
+        ) from None
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         # groups first, as Hydra does, so that the order on the command line does not matter

@@ -1,23 +1,19 @@
 """A saved model measured again: the run's own figures, other data, and what is refused."""
 
-import io
 import json
 import shutil
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from experiments.evaluate.measure import evaluate
-from experiments.evaluate.saved_models import SavedModel, from_checkpoint, from_run
+from experiments.evaluate.saved_models import from_checkpoint, from_run
+from fedpriv.checkpoint import Checkpoint
 from fedpriv.cli import main
 from fedpriv.config.builders import build_backbone, build_data, to_json
 from fedpriv.config.compose import compose_run
 from fedpriv.errors import UserError
-from fedpriv.formats.verification_bin import write_verification_bin
-from fedpriv.models.face_cnn import FaceCNN
 from fedpriv.runner import run
 from fedpriv.training.parameters import FlatParameters
 from tests.config.small import SMALL
@@ -127,6 +123,8 @@ def test_log_writes_to_the_run_and_leaves_its_status_and_figures(trained, capsys
         (["data.poeple=3"], "data.poeple=3: data has no such key; did you mean data.people?"),
         (["training.batch_size=3"], "training.batch_size=3: bears on no evaluation; give data=NAME"),
         (["evaluation.protocol=published"], "evaluation.protocol=published: data=synthetic_patterns has no"),
+        (["data.seed=${nope}"], "data.seed: Interpolation key 'nope' not found"),
+        (["evaluation.pictures=-5", "--picture", "x.png"], "evaluation.pictures=-5: must not be negative"),
         (["--picture", "/nowhere/x.png"], "--picture /nowhere/x.png: No such file or directory"),
         (["--picture", "x.exe"], "--picture x.exe: cannot draw that format"),
     ],
@@ -161,18 +159,70 @@ def test_a_folder_without_a_whole_checkpoint_is_one_line(trained, capsys, tmp_pa
     refused(capsys, ["--checkpoint", str(tmp_path / "copy")], f"{state}: is damaged")
 
 
-def test_a_checkpoint_of_another_model_is_one_line(trained, capsys, tmp_path):
-    shutil.copytree(trained[2], tmp_path / "copy")
-    record = tmp_path / "copy" / "checkpoint" / "run.json"
-    found = json.loads(record.read_text())
-    found["config"]["model"]["hidden"] = 65
-    record.write_text(json.dumps(found))
+@pytest.mark.parametrize("name", ["run.json", "state.npz"])
+def test_a_checkpoint_that_cannot_be_read_is_one_line(trained, capsys, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[2], copy)
+    (copy / "checkpoint" / name).unlink()
+    (copy / "checkpoint" / name).mkdir()
+    refused(capsys, ["--checkpoint", str(copy)], f"{copy / 'checkpoint' / name}: cannot be read (Is a dir")
+
+
+def test_a_record_that_is_a_circle_of_links_is_one_line(capsys, tmp_path):
+    record = tmp_path / "checkpoint" / "run.json"
+    record.parent.mkdir()
+    record.symlink_to(record)
+    refused(capsys, ["--checkpoint", str(tmp_path)], f"{record}: cannot be read (Too many levels of symb")
+
+
+def rewritten(trained, folder, group, key, value, **changes):
+    """Copy a checkpoint with one setting changed as if the run had begun with it; return its folder."""
+    shutil.copytree(trained[2], folder)
+    checkpoint = Checkpoint(folder)
+    record, snapshot = checkpoint.record(), checkpoint.load()
+    record.config[group][key] = value
+    checkpoint.begin(replace(record, finished=False))
+    checkpoint.save(replace(snapshot, **changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("model", "hidden", 65, "{copy}: its data now give another model than it holds"),
+        ("model", "_target_", "os.system", "model._target_=os.system: not allowed"),
+        ("model", "hidden", "${nope}", "{copy}: model.hidden: Interpolation key 'nope' not found"),
+        ("privacy", "delta", None, "privacy.delta: is missing"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_one_line(trained, capsys, tmp_path, group, key, value, message):
+    copy = rewritten(trained, tmp_path / "copy", group, key, value)
+    refused(capsys, ["--checkpoint", str(copy)], message.format(copy=copy))
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_what_an_unfinished_run_has_charged_beyond_its_model_is_said(trained, capsys, tmp_path, rounds):
+    history = trained[0].history
+    # the clients' own books are those after round 2, as when a run is cut off after `resume` charged them
+    copy = rewritten(trained, tmp_path / "copy", "privacy", "delta", 1e-5, history=history[: rounds + 1])
+    found = as_json(capsys, "--checkpoint", str(copy))
+    assert found["privacy"]["epsilon"] == (history[rounds].epsilon if rounds else 0.0)
+    assert found["privacy"]["delta"] == 1e-5
+    assert found["epsilon_charged"] == (None if rounds == 2 else pytest.approx(history[2].epsilon))
+    main(["evaluate", "--checkpoint", str(copy)])
+    printed = " ".join(capsys.readouterr().out.split())
+    said = f"epsilon {history[2].epsilon:.3g} is spent on the data so far, more than this model's"
+    assert (said in printed) == (rounds < 2)
+    assert "no differential privacy" not in printed
+
+
+def test_a_store_beside_a_checkpoint_is_refused(trained, capsys):
+    _, uri, folder = trained
     refused(
-        capsys, ["--checkpoint", str(tmp_path / "copy")], f"{tmp_path / 'copy'}: its data now give another"
+        capsys,
+        ["--checkpoint", str(folder), "--log", "--tracking-uri", uri],
+        "--tracking-uri: has no effect with --checkpoint",
     )
-    found["config"]["model"]["_target_"] = "os.system"
-    record.write_text(json.dumps(found))
-    refused(capsys, ["--checkpoint", str(tmp_path / "copy")], "model._target_=os.system: not allowed")
 
 
 def refused(capsys, arguments, message):
@@ -182,51 +232,6 @@ def refused(capsys, arguments, message):
     said = capsys.readouterr().err
     assert said.startswith(f"fedpriv: {message}")
     assert said.count("\n") == 1
-
-
-def face(number):
-    pixels = np.random.default_rng(number).integers(0, 256, (56, 46), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
-
-
-@pytest.fixture
-def pairs(tmp_path) -> Path:
-    """A verification file of 20 pairs, every other one twice the same picture."""
-    same = [number % 2 == 0 for number in range(20)]
-    images = [face(number - (number % 2 if same[number // 2] else 0)) for number in range(40)]
-    write_verification_bin(tmp_path / "tiny.bin", images, same)
-    return tmp_path / "tiny.bin"
-
-
-def untrained(task, model, in_shape):
-    config = {
-        "seed": 0,
-        "task": {"_target_": task},
-        "data": {"_target_": "fedpriv.data.identity_folder.load", "root": "/nowhere"},
-        "evaluation": {"test_subjects": 2},
-    }
-    return SavedModel("a test", config, model.eval(), in_shape, {"unit": "none", "data": "faces"}, None, None)
-
-
-def test_data_that_are_nothing_but_a_test_need_no_training_part(pairs):
-    saved = untrained("fedpriv.tasks.face.FaceTask", FaceCNN(in_shape=(1, 56, 46)), (1, 56, 46))
-    overrides = [
-        "data=verification_bin",
-        f"data.root={pairs}",
-        "data.height=56",
-        "data.width=46",
-        "data.colour=false",
-        "evaluation.protocol=published",
-    ]
-    found = evaluate(saved, overrides)
-    # the very same picture has the very same embedding, whatever the model
-    assert found.metrics["verification_accuracy"] == 1.0
-    assert found.baseline["verification_accuracy"] == 1.0
-    assert found.images == 40
-    assert found.protocol.startswith("published: threshold chosen on 9 folds")
-    assert found.people_trained_on is None
 
 
 def test_log_without_a_tracked_run_is_refused(capsys, tmp_path):
