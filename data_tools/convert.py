@@ -2,14 +2,17 @@
 
 import argparse
 import io
+import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from PIL import ImageOps
+
 from data_tools.extract import extract
 from fedpriv.errors import UserError
 from fedpriv.formats.files import atomic_output
-from fedpriv.formats.identity_folder import IdentityFolder, list_identities, open_image
+from fedpriv.formats.identity_folder import SUFFIXES, IdentityFolder, list_identities, open_image
 from fedpriv.formats.image_list import ListEntry, write_list
 from fedpriv.formats.image_record import ImageHeader, pack_image_record
 from fedpriv.formats.record_index import index_line
@@ -23,6 +26,9 @@ _WAYS = """what IN and OUT are decides what is done:
   IN.rec           -> OUT         a folder per person (extract, with the .idx and .lst beside IN)
   IN.bin           -> OUT.rec     verification pairs without a pickle
   IN.rec           -> OUT.bin     and back"""
+_FILES = (".rec", ".bin")
+# OUT named like these is a slip; whatever else follows a dot (faces_v1.0) belongs to a folder's name
+_NOT_MADE = SUFFIXES | {".idx", ".lst", ".txt", ".csv", ".zip", ".tar", ".gz", ".npz", ".h5"}
 _STORED_AS_THEY_ARE = ("JPEG", "PNG")
 
 
@@ -33,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="OUT", help="a new file or folder")
     parser.add_argument("--pairs", type=Path, help="pairs for OUT.bin (default: IN/pairs.txt)")
     parser.add_argument("--allow-numpy", action="store_true", help="read .bin files that hold numpy arrays")
+    parser.add_argument(
+        "--skip-damaged", action="store_true", help="IN.rec -> OUT: leave damaged records out and go on"
+    )
 
 
 def main(options: argparse.Namespace) -> None:
@@ -42,10 +51,10 @@ def main(options: argparse.Namespace) -> None:
         UserError: when IN is missing or damaged, OUT is there already, or there is no such way.
     """
     source, target = options.source.expanduser(), options.target.expanduser()
-    kinds = ("folder" if source.is_dir() else source.suffix, target.suffix or "folder")
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder; check the path")
+    kinds = _kinds(source, target)
     resumed = kinds == (".rec", "folder")
+    if options.skip_damaged and not resumed:
+        raise UserError(f"--skip-damaged: is for a .rec file to a folder, not {kinds[0]} to {kinds[1]}")
     taken = [target, *(target.with_suffix(suffix) for suffix in (".idx", ".lst") if kinds[1] == ".rec")]
     for path in () if resumed else taken:
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -57,14 +66,32 @@ def main(options: argparse.Namespace) -> None:
     elif kinds == ("folder", ".bin"):
         made = _folder_to_bin(source, target, options.pairs or source / "pairs.txt")
     elif resumed:
-        made = _records_to_folder(source, target)
+        made = _records_to_folder(source, target, options.skip_damaged)
     elif kinds == (".bin", ".rec"):
         made = _bin_to_records(source, target, options.allow_numpy)
     elif kinds == (".rec", ".bin"):
         made = _records_to_bin(source, target)
     else:
-        raise UserError(f"{kinds[0]} to {kinds[1]}: no such way; see fedpriv-data convert --help")
+        raise UserError(
+            f"{source} to {target}: no such way ({kinds[0]} to {kinds[1]}); see fedpriv-data convert --help"
+        )
     print(f"{target}: {made}")
+
+
+def _kinds(source: Path, target: Path) -> tuple[str, str]:
+    """Return ``folder``, ``.rec`` or ``.bin`` for IN and OUT."""
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder; check the path")
+    if not source.is_dir() and source.suffix.lower() not in _FILES:
+        raise UserError(f"{source}: no such way from here; IN is a folder, a .rec or a .bin file")
+    if not target.is_dir() and target.suffix.lower() in _NOT_MADE:
+        raise UserError(f"{target}: no such way to {target.suffix}; OUT is a folder, a .rec or a .bin file")
+    return _kind(source), _kind(target)
+
+
+def _kind(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix in _FILES and not path.is_dir() else "folder"
 
 
 def _people(folder: Path) -> IdentityFolder:
@@ -76,13 +103,13 @@ def _people(folder: Path) -> IdentityFolder:
 
 
 def _stored(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """Return JPEG and PNG files as they are, others as PNG without loss; and width and height."""
+    """Return JPEG and PNG files as they are, others upright as PNG without loss; and width and height."""
     with open_image(path, path) as image:
         if image.format in _STORED_AS_THEY_ARE:
             return path.read_bytes(), image.size
-        saved = io.BytesIO()
-        image.save(saved, "PNG")
-        return saved.getvalue(), image.size
+        upright, saved = ImageOps.exif_transpose(image), io.BytesIO()
+        upright.save(saved, "PNG")
+        return saved.getvalue(), upright.size
 
 
 def _folder_to_records(source: Path, target: Path) -> str:
@@ -91,11 +118,16 @@ def _folder_to_records(source: Path, target: Path) -> str:
     every = [(label, path) for label, files in enumerate(people.files) for path in files]
     with ExitStack() as stack:
         lines = stack.enter_context(atomic_output(target.with_suffix(".idx")))
-        writer = stack.enter_context(RecordWriter(target))
+        images = stack.enter_context(atomic_output(target))
+        writer = stack.enter_context(RecordWriter(images))
         for number, (label, path) in enumerate(track(every, "convert", len(every))):
             payload = pack_image_record(ImageHeader(float(label), number), _stored(path)[0])
             lines.write(index_line(number, writer.write(payload)))
             entries.append(ListEntry(number, (float(label),), f"{path.parent.name}/{path.name}"))
+        # a full disk shows before the first file gets its name
+        for file in (images, lines):
+            file.flush()
+            os.fsync(file.fileno())
         try:
             write_list(target.with_suffix(".lst"), entries)
         except (ValueError, UnicodeEncodeError) as error:
@@ -107,8 +139,7 @@ def _folder_to_insightface(source: Path, target: Path) -> str:
     from fedpriv.formats.face_rec import write_face_rec
 
     people = _people(source)
-    with open_image(people.files[0][0], people.files[0][0]) as image:
-        width, height = image.size
+    width, height = _stored(people.files[0][0])[1]
 
     def encoded(files: tuple[Path, ...]) -> Iterable[bytes]:
         for path in files:
@@ -144,10 +175,17 @@ def _folder_to_bin(source: Path, target: Path, pairs: Path) -> str:
     return f"{len(same):,} pairs, {sum(same):,} of one person"
 
 
-def _records_to_folder(source: Path, target: Path) -> str:
+def _records_to_folder(source: Path, target: Path, skip_damaged: bool) -> str:
     idx, lst = source.with_suffix(".idx"), source.with_suffix(".lst")
-    done = extract(source, target, idx=idx if idx.is_file() else None, lst=lst if lst.is_file() else None)
-    return f"{done.images:,} images of {done.people:,} people"
+    done = extract(
+        source,
+        target,
+        idx=idx if idx.is_file() else None,
+        lst=lst if lst.is_file() else None,
+        skip_damaged=skip_damaged,
+    )
+    damaged = f", {done.damaged:,} damaged records left out" if done.damaged else ""
+    return f"{done.images:,} images of {done.people:,} people{damaged}"
 
 
 def _bin_to_records(source: Path, target: Path, allow_numpy: bool) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_tools.meter import byte_meter
 from data_tools.records import Damage, records
-from data_tools.sheet import TILES, Tile, write_sheet
+from data_tools.sheet import TILES, Tile, shrunk, write_sheet
 from data_tools.survey import Survey, people_facts, picture
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.files import open_input
@@ -36,7 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Print the facts, and draw the sheet if one is asked for."""
-    facts, tiles = inspect(options.what, decode=not options.quick, allow_numpy=options.allow_numpy)
+    facts, tiles = inspect(
+        options.what,
+        decode=not options.quick,
+        allow_numpy=options.allow_numpy,
+        pictures=options.sheet is not None,
+    )
     if options.sheet is not None:
         write_sheet(options.sheet, f"{' '.join(options.what)}: {facts['images']:,} images", tiles)
     if options.json:
@@ -49,24 +54,25 @@ def main(options: argparse.Namespace) -> None:
 
 
 def inspect(
-    what: list[str], decode: bool = True, allow_numpy: bool = False
+    what: list[str], decode: bool = True, allow_numpy: bool = False, pictures: bool = False
 ) -> tuple[dict[str, Any], list[Tile]]:
-    """Return facts by name (ready for JSON) and pictures.
+    """Return facts by name (ready for JSON), and pictures if they are asked for.
 
     Args:
         what: one path; or ``data=NAME`` and its settings, ``root=...`` and the like.
         decode: decode images in full, to find damaged ones.
         allow_numpy: as for :func:`fedpriv.formats.verification_bin.read_verification_bin`.
+        pictures: keep some of the images, reduced to the size of a tile.
 
     Raises:
         UserError: when it is nothing that can be inspected, or the whole of it cannot be read.
     """
     if what[0].startswith("data="):
-        return _dataset(what)
+        return _dataset(what, pictures)
     if len(what) > 1:
         raise UserError(f"{what[1]}: settings belong to data=NAME; name one path, or data=NAME root=...")
     path = Path(what[0]).expanduser()
-    survey = Survey(decode)
+    survey = Survey(decode, pictures)
     if path.is_dir():
         if (path / "train.rec").is_file():
             facts = _records(path / "train.rec", survey)
@@ -80,7 +86,7 @@ def inspect(
     elif path.suffix == ".bin":
         facts = _pairs(path, survey, allow_numpy)
     elif path.suffix == ".csv":
-        return _dataset(["data=fer2013", f"root={path}", "use_public=train"])
+        return _dataset(["data=fer2013", f"root={path}", "use_public=train"], pictures)
     else:
         raise UserError(f"{path}: not known by its name; give a {_KINDS}")
     return facts, survey.tiles()
@@ -168,7 +174,7 @@ def _pairs(path: Path, survey: Survey, allow_numpy: bool) -> dict[str, Any]:
     return {"kind": "verification pairs", "pairs": len(same), "of one person": sum(same), **survey.facts()}
 
 
-def _dataset(what: list[str]) -> tuple[dict[str, Any], list[Tile]]:
+def _dataset(what: list[str], pictures: bool) -> tuple[dict[str, Any], list[Tile]]:
     from fedpriv.config.instantiate import instantiate
     from fedpriv.data.dataset import ImageDataset
     from fedpriv.data.registry import cards
@@ -183,7 +189,7 @@ def _dataset(what: list[str]) -> tuple[dict[str, Any], list[Tile]]:
     if name not in cards():
         raise UserError(f"data={name}: no such data set; choose one of {', '.join(cards())}")
     loaded = instantiate("data", {"_target_": f"fedpriv.data.{name}.load", **settings}, ImageDataset)
-    return _dataset_facts(loaded), _dataset_tiles(loaded)
+    return _dataset_facts(loaded), _dataset_tiles(loaded) if pictures else []
 
 
 def _dataset_facts(data: "ImageDataset") -> dict[str, Any]:
@@ -221,7 +227,7 @@ def _dataset_tiles(data: "ImageDataset") -> list[Tile]:
             caption = f"{data.class_names[int(target)]}, {caption}"
         elif data.targets.ndim == 2:
             caption = f"{', '.join(f'{value:.2f}' for value in target)}; {caption}"
-        tiles.append(Tile(picture(np.asarray(data.images[row])), caption))
+        tiles.append(Tile(shrunk(picture(np.asarray(data.images[row]))), caption))
     return tiles
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 def reencoder(encoding: str | None, quality: int) -> tuple[Callable[[bytes], tuple[bytes, str]] | None, str]:
     """Return a function from image bytes to (bytes, suffix), and words for what it makes.
 
+    The orientation in the EXIF header is applied, since the header is not kept.
+
     Args:
         encoding: ``jpeg`` or ``png``; None leaves the bytes as they are (no function).
         quality: of JPEG, 1 to 95; colour is not subsampled.
@@ -17,13 +19,14 @@ def reencoder(encoding: str | None, quality: int) -> tuple[Callable[[bytes], tup
     if encoding is None:
         return None, "as stored"
     import PIL
+    from PIL import ImageOps
 
     from fedpriv.formats.identity_folder import open_image
 
     def encode(image: bytes) -> tuple[bytes, str]:
         saved = io.BytesIO()
         with open_image(image, "image") as opened:
-            rgb = opened.convert("RGB")
+            rgb = ImageOps.exif_transpose(opened).convert("RGB")
         if encoding == "png":
             rgb.save(saved, "PNG")
             return saved.getvalue(), ".png"
@@ -31,4 +34,4 @@ def reencoder(encoding: str | None, quality: int) -> tuple[Callable[[bytes], tup
         return saved.getvalue(), ".jpg"
 
     made = "png" if encoding == "png" else f"jpeg of quality {quality}"
-    return encode, f"{made}, Pillow {PIL.__version__}"
+    return encode, f"{made}, upright, Pillow {PIL.__version__}"

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from fedpriv.errors import UserError
 from fedpriv.formats.files import atomic_output
 
-TILES = 48
-_COLUMNS, _SIDE, _GAP, _TEXT, _HEAD = 8, 112, 8, 16, 28
+TILES, SIDE = 48, 112
+_COLUMNS, _GAP, _TEXT, _HEAD = 8, 8, 16, 28
 _LONGEST = 300
 _PAPER, _INK, _EMPTY = (255, 255, 255), (20, 20, 20), (225, 225, 225)
 
@@ -21,6 +21,16 @@ class Tile:
 
     image: Image.Image
     caption: str
+
+
+def shrunk(image: Image.Image) -> Image.Image:
+    """Return an upright RGB copy, reduced to at most ``SIDE`` pixels a side; ``image`` may change."""
+    image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG is then decoded at a fraction of its size
+    small = image.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    upright = ImageOps.exif_transpose(small)
+    upright.info = {}  # profiles and comments can be larger than the picture
+    return upright
 
 
 def write_sheet(path: Path, title: str, tiles: Sequence[Tile]) -> None:
@@ -35,17 +45,17 @@ def write_sheet(path: Path, title: str, tiles: Sequence[Tile]) -> None:
         raise UserError(f"--sheet {path}: there is no readable image to show")
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
-    cell = _SIDE + _GAP
+    cell = SIDE + _GAP
     size = (max(4, columns) * cell + _GAP, _HEAD + rows * (cell + _TEXT) + _GAP)
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, _GAP), _fit(draw, title, _font(14), size[0] - 2 * _GAP), _INK, _font(14))
     for place, tile in enumerate(tiles):
         left, top = _GAP + place % columns * cell, _HEAD + place // columns * (cell + _TEXT)
-        picture = ImageOps.contain(tile.image.convert("RGB"), (_SIDE, _SIDE))
-        draw.rectangle((left, top, left + _SIDE - 1, top + _SIDE - 1), _EMPTY)
-        sheet.paste(picture, (left + (_SIDE - picture.width) // 2, top + (_SIDE - picture.height) // 2))
-        draw.text((left, top + _SIDE + 2), _fit(draw, tile.caption, _font(11), _SIDE), _INK, _font(11))
+        picture = ImageOps.contain(tile.image.convert("RGB"), (SIDE, SIDE))
+        draw.rectangle((left, top, left + SIDE - 1, top + SIDE - 1), _EMPTY)
+        sheet.paste(picture, (left + (SIDE - picture.width) // 2, top + (SIDE - picture.height) // 2))
+        draw.text((left, top + SIDE + 2), _fit(draw, tile.caption, _font(11), SIDE), _INK, _font(11))
     with atomic_output(path) as file:
         sheet.save(file, "PNG")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_tools.sheet import TILES, Tile
+from data_tools.sheet import TILES, Tile, shrunk
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import open_image
 from fedpriv.seeding import generator
@@ -21,15 +21,16 @@ _SHOWN = 5
 class Survey:
     """Facts about images that come one after another."""
 
-    def __init__(self, decode: bool = True) -> None:
+    def __init__(self, decode: bool = True, pictures: bool = False) -> None:
         """Begin.
 
         Args:
             decode: decode every image in full, to find damaged ones; headers alone otherwise.
+            pictures: keep some of the images, reduced to the size of a tile.
         """
         self.images = 0
         self.per_person: Counter[str] = Counter()
-        self._decode = decode
+        self._decode, self._pictures = decode, pictures
         self._formats: Counter[str] = Counter()
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._modes: Counter[str] = Counter()
@@ -38,7 +39,7 @@ class Survey:
         self._again = 0
         self._damaged: list[str] = []
         self._damaged_count = 0
-        self._kept: list[tuple[str, int, bytes]] = []
+        self._kept: list[tuple[int, Tile | None]] = []
         self._random = generator(0, "contact_sheet")
 
     def add(self, content: bytes | Path, person: str | None, source: str) -> None:
@@ -68,7 +69,8 @@ class Survey:
         digest = hashlib.blake2b(data, digest_size=8).digest()
         self._again += digest in self._seen
         self._seen.add(digest)
-        self._keep(person if person is not None else source, data)
+        if self._pictures:
+            self._keep(person if person is not None else source, data)
 
     def damage(self, reason: str) -> None:
         """Note something that cannot be read."""
@@ -79,18 +81,13 @@ class Survey:
     def _keep(self, caption: str, data: bytes) -> None:
         """Keep a uniform sample of TILES images (Vitter 1985, algorithm R)."""
         if len(self._kept) < TILES:
-            self._kept.append((caption, self.images, data))
+            self._kept.append((self.images, _tile(caption, data)))
         elif (place := int(self._random.integers(self.images))) < TILES:
-            self._kept[place] = (caption, self.images, data)
+            self._kept[place] = (self.images, _tile(caption, data))
 
     def tiles(self) -> list[Tile]:
         """Return the kept images in the order in which they came."""
-        tiles = []
-        for caption, _, data in sorted(self._kept, key=lambda kept: kept[1]):
-            # only headers may have been read so far
-            with contextlib.suppress(UserError), open_image(data, caption) as image:
-                tiles.append(Tile(image.convert("RGB"), caption))
-        return tiles
+        return [tile for _, tile in sorted(self._kept, key=lambda kept: kept[0]) if tile is not None]
 
     def facts(self) -> dict[str, Any]:
         """Return everything that was counted, ready for JSON."""
@@ -129,6 +126,13 @@ def people_facts(counts: np.ndarray[Any, np.dtype[Any]]) -> dict[str, Any]:
         },
         "people by number of images": histogram,
     }
+
+
+def _tile(caption: str, data: bytes) -> Tile | None:
+    """Return an image reduced; None when only its header is whole."""
+    with contextlib.suppress(UserError), open_image(data, caption) as image:
+        return Tile(shrunk(image), caption)
+    return None
 
 
 def _most(counts: dict[str, int]) -> dict[str, int]:

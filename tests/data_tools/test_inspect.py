@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_tools.cli import main
 from data_tools.inspect import inspect
-from data_tools.sheet import Tile, write_sheet
+from data_tools.sheet import SIDE, TILES, Tile, write_sheet
 from fedpriv.errors import UserError
 from fedpriv.formats.face_rec import write_face_rec
 from fedpriv.formats.image_record import ImageHeader
@@ -29,7 +29,7 @@ def test_a_record_file_is_counted_with_its_damage_and_its_index(tmp_path):
     rec.write_bytes(content)
     del index[9]
     write_index(tmp_path / "a.idx", index)
-    facts, tiles = inspect([str(rec)])
+    facts, tiles = inspect([str(rec)], pictures=True)
     assert facts["records"] == 9
     assert facts["images"] == len(tiles) == 8
     assert facts["damaged"] == 2
@@ -77,13 +77,15 @@ def test_quick_finds_what_headers_show_and_a_full_look_more(tmp_path):
 
 def test_verification_files_are_counted(tmp_path):
     write_verification_bin(tmp_path / "a.bin", [encoded(n) for n in range(6)], [True, False, False])
-    facts, tiles = inspect([str(tmp_path / "a.bin")])
+    facts, tiles = inspect([str(tmp_path / "a.bin")], pictures=True)
     assert (facts["pairs"], facts["of one person"], facts["images"]) == (3, 1, 6)
     assert [tile.caption for tile in tiles[:3]] == ["pair 0, same", "pair 0, same", "pair 1, different"]
 
 
 def test_a_data_set_is_loaded_by_name_with_checked_settings():
-    facts, tiles = inspect(["data=synthetic_patterns", "people=3", "data.images_per_person=5", "classes=3"])
+    what = ["data=synthetic_patterns", "people=3", "data.images_per_person=5", "classes=3"]
+    assert inspect(what)[1] == []
+    facts, tiles = inspect(what, pictures=True)
     assert (facts["images"], facts["people"]) == (15, 3)
     assert len(tiles) == 15
     with pytest.raises(UserError, match=r"data\.people=many"):
@@ -128,6 +130,61 @@ def test_the_sheet_shows_every_tile_in_its_place(tmp_path):
         assert tuple(pixels[y, x]) == colour
         caption = pixels[y + 58 : y + 72, x - 56 : x + 56]
         assert (caption < 100).any(), "a line of text below"
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """More large pictures than a sheet shows: JPEG, PNG with a palette and with a profile of 1 MB."""
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    wide = Image.effect_noise((900, 450), 90)
+    for number in range(TILES + 6):
+        name = tmp_path / "in" / "ann" / f"{number}"
+        if number % 3 == 0:
+            wide.save(name.with_suffix(".jpg"))
+        elif number % 3 == 1:
+            wide.convert("P").save(name.with_suffix(".png"))
+        else:
+            wide.save(name.with_suffix(".png"), icc_profile=bytes(10**6))
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_kept_picture_is_no_larger_than_its_tile(photographs, decode):
+    facts, tiles = inspect([str(photographs)], decode=decode, pictures=True)
+    assert facts["images"] == TILES + 6
+    assert len(tiles) == TILES
+    assert {tile.image.size for tile in tiles} == {(SIDE, SIDE // 2)}
+    assert {tile.image.mode for tile in tiles} == {"RGB"}
+    assert not any(tile.image.info for tile in tiles)
+
+
+def test_without_a_sheet_headers_are_all_that_quick_reads(photographs, monkeypatch, tmp_path, capsys):
+    from PIL import ImageFile
+
+    decoded = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: decoded.append(1) or load(image))
+    main(["inspect", str(photographs), "--quick"])
+    assert decoded == []
+    main(["inspect", str(photographs), "--quick", "--sheet", str(tmp_path / "s.png")])
+    assert len(decoded) >= TILES
+    assert (tmp_path / "s.png").is_file()
+
+
+def test_a_tile_stands_as_the_exif_header_says(tmp_path):
+    (tmp_path / "ann").mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the first row is the right side
+    Image.new("RGB", (40, 20)).save(tmp_path / "ann" / "1.jpg", exif=turned)
+    assert [tile.image.size for tile in inspect([str(tmp_path)], pictures=True)[1]] == [(20, 40)]
+
+
+def test_quick_shows_no_tile_of_an_image_that_ends_early(tmp_path):
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "cut.png").write_bytes(encoded(1, "PNG", 200)[:-60])
+    (tmp_path / "ann" / "good.png").write_bytes(encoded(1, "PNG", 200))
+    facts, tiles = inspect([str(tmp_path)], decode=False, pictures=True)
+    assert (facts["images"], len(tiles)) == (2, 1)
 
 
 @pytest.mark.parametrize("name", ["s.jpg", "s"])
