@@ -2,10 +2,12 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
 from fedpriv import __version__
+from fedpriv.errors import UserError
 
 _COMMANDS = {
     "extract": (
@@ -38,15 +40,16 @@ _MODULES = {"list": "data_tools.cards"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a user's mistake is one line and exit status 2."""
-    from fedpriv.errors import UserError
-
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser(given[0] if given else "")
-    if not given:
-        parser.print_help()
-        return
-    options = parser.parse_args(given)
     try:
+        parser = _parser(given[0] if given else "")
+        if not given:
+            parser.print_help()
+            return
+        options = parser.parse_args(given)
         options.run(options)
     except UserError as error:
         print(f"fedpriv-data: {error}", file=sys.stderr)

@@ -60,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
         raise
     print(
         f"{options.out}: {done.images:,} images of {done.people:,} people"
-        f"{'' if done.written else ', complete before'}; "
+        f"{', complete before' if done.complete_before else ''}; "
         f"{done.left_out:,} records without an image of their own, {done.damaged:,} damaged"
     )
 
@@ -84,7 +84,8 @@ def extract(
         * A run that is killed and started again makes the same tree and manifest, byte for byte, as one
           that was not; images written before are not written again but for a last few.
         * A finished run started again checks that every image is there with its length, and writes
-          those that are not.
+          those that are not; if its manifest was cut short, it goes on from there.
+        * What it makes only its owner can read.
         * No name and no link leads out of ``out``; see :mod:`data_tools.names` and :mod:`data_tools.tree`.
 
     Args:
@@ -102,8 +103,8 @@ def extract(
 
     Raises:
         FormatError: for a damaged record, unless ``skip_damaged``; for a damaged index or list.
-        UserError: when files cannot be read or written, do not belong together, or ``out`` holds
-            something else.
+        UserError: when files cannot be read or written, do not belong together, no image was found, or
+            ``out`` holds something else.
     """
     encode, encoded_as = reencoder(encoding, quality)
     facts = {
@@ -119,9 +120,17 @@ def extract(
         run.replay()
         if not journal.complete:
             run.go_on(skip_damaged)
+        done = run.counts()
+        if not done.images:
+            named, needed = (f" that {idx} names", " and its index") if idx else ("", "")
+            raise UserError(
+                f"{rec}: holds no image{named} ({done.left_out:,} records left out, {done.damaged:,} "
+                f"damaged); give a RecordIO file of images{needed}"
+            )
+        if not journal.complete:
             journal.finish()
         tree.tidy()
-        return run.counts()
+        return done
 
 
 def _identity(path: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Extracted:
         damaged: records that could not be read.
         left_out: records that hold no image of their own, or are not in the index.
         written: images that this run wrote; the others were there.
+        complete_before: an earlier run had done it all, and nothing was lost since.
     """
 
     images: int
@@ -39,6 +40,7 @@ class Extracted:
     damaged: int
     left_out: int
     written: int
+    complete_before: bool
 
 
 class Extraction:
@@ -70,11 +72,18 @@ class Extraction:
         self._namer = Namer(unique_numbers=keys is not None)
         self._images = self._damaged = self._left_out = self._written = 0
         self._last: int | None = None
-        self._scanned = False
+        self._scanned = self._complete_before = False
 
     def counts(self) -> Extracted:
         """Return what was done so far."""
-        return Extracted(self._images, self._namer.people, self._damaged, self._left_out, self._written)
+        return Extracted(
+            self._images,
+            self._namer.people,
+            self._damaged,
+            self._left_out,
+            self._written,
+            self._complete_before,
+        )
 
     def replay(self) -> None:
         """Take up an earlier run: name its images again and write those that are not there any more.
@@ -85,9 +94,13 @@ class Extraction:
         for line in self._journal.lines():
             try:
                 if "total" in line:
+                    if line["total"] != self._total():
+                        raise self._disagree(str(line)[:80])
                     self._scanned = True
                     continue
                 offset = int(line["offset"])
+                if not (-1 if self._last is None else self._last) < offset <= self._reader.size:
+                    raise self._disagree(str(line)[:80])
                 if "path" in line:
                     self._replay_image(line, offset)
                 self._images += "path" in line
@@ -96,6 +109,7 @@ class Extraction:
                 self._last = offset
             except (LookupError, TypeError, ValueError, OverflowError) as error:
                 raise self._disagree(str(line)[:80]) from error
+        self._complete_before = self._journal.complete and not self._written
 
     def _replay_image(self, line: dict[str, Any], offset: int) -> None:
         path = str(line["path"])
@@ -147,8 +161,15 @@ class Extraction:
                     self._note_damage(error, skip_damaged)
         if self._keys:
             self._keys.end()
-        total = {"images": self._images, "damaged": self._damaged, "left_out": self._left_out}
-        self._journal.add(json.dumps({"total": {"people": self._namer.people, **total}}))
+        self._journal.add(json.dumps({"total": self._total()}))
+
+    def _total(self) -> dict[str, int]:
+        return {
+            "people": self._namer.people,
+            "images": self._images,
+            "damaged": self._damaged,
+            "left_out": self._left_out,
+        }
 
     def _record(self, record: Record, key: int | None) -> None:
         if self._keys and key is None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fedpriv.config.builders import build_data, build_shares, to_json
 from fedpriv.config.given import compose_given
+from fedpriv.config.schema import RunConfig
 from fedpriv.data.partition.overview import ShareOverview, overview
 from fedpriv.errors import UserError
 
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  fedpriv-data partition task=classification partition=dirichlet partition.alpha=0.3 "
         "federation.clients=10\n"
-        "  fedpriv-data partition task=face data.root=orl_faces partition=by_identity "
-        "federation.clients=30 --plot split.png"
+        "  fedpriv-data partition task=face data=orl data.root=orl_faces partition=by_identity "
+        "evaluation.test_subjects=10 federation.clients=30 --plot split.png"
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="the configuration, as for `fedpriv run`"
@@ -47,6 +48,7 @@ def main(options: argparse.Namespace) -> None:
     if options.plot is not None and options.plot.suffix.lower() not in _FORMATS:
         raise UserError(f"--plot {options.plot}: cannot draw that format; end it in {', '.join(_FORMATS)}")
     config = compose_given(options.overrides)
+    _check(config)
     _, training, test = build_data(to_json(config))
     if not len(training):
         raise UserError(f"data={training.name}: is nothing but a test, there is no image to share out")
@@ -65,6 +67,18 @@ def main(options: argparse.Namespace) -> None:
         print(json.dumps({**found, "clients": [_client(seen, k) for k in range(len(seen.sizes))]}))
         return
     _print(Console(), seen, found)
+
+
+def _check(config: RunConfig) -> None:
+    """Refuse, as a run would, the numbers that a split needs; the rest of a run need not be possible."""
+    if config.federation.clients < 1:
+        raise UserError(f"federation.clients={config.federation.clients}: must be positive")
+    if config.evaluation.test_subjects < 1:
+        raise UserError(f"evaluation.test_subjects={config.evaluation.test_subjects}: must be positive")
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: must not be negative")
+    if config.seed >= 2**63:
+        raise UserError(f"seed={config.seed}: must be below 2^63")
 
 
 def _summary(seen: ShareOverview) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _LEFT, _TOP = 296, 221
 _PEAK = 3
 
 
-def write_emotion(out: Path, format: str, people: int, images_per_person: int, seed: int) -> None:
+def write_emotion(out: Path, format: str, people: int, images_per_person: int, seed: int) -> tuple[int, int]:
     """Write ``people`` synthetic people in the layout of a published data set.
 
     The official test part, where a layout has one, holds the last fifth of the people; in FER2013's layout
@@ -39,6 +39,9 @@ def write_emotion(out: Path, format: str, people: int, images_per_person: int, s
         people: at least 3; at most 999 for CK+.
         images_per_person: at least 1, 3 for CK+.
         seed: of everything random, at least 0.
+
+    Returns:
+        How many people and how many images were written: for CK+ that may be fewer people than asked for.
 
     Raises:
         UserError: an argument is out of range, or nothing would be written.
@@ -55,7 +58,7 @@ def write_emotion(out: Path, format: str, people: int, images_per_person: int, s
             raise UserError(f"--{name}={value}: need {least} to {limit}")
     out.mkdir(parents=True, exist_ok=True)
     dataset = synthetic_expressions.load(people=people, images_per_person=images_per_person, seed=seed)
-    _WRITERS[format](out, dataset)
+    return _WRITERS[format](out, dataset)
 
 
 def _held_out(dataset: ImageDataset) -> NDArray[np.bool_]:
@@ -63,7 +66,7 @@ def _held_out(dataset: ImageDataset) -> NDArray[np.bool_]:
     return dataset.subjects >= people - max(1, people // 5)
 
 
-def _fer2013(out: Path, dataset: ImageDataset) -> None:
+def _fer2013(out: Path, dataset: ImageDataset) -> tuple[int, int]:
     people = len(dataset.subject_names)
     tested, validated = max(1, people // 5), max(1, people // 10)
     usages = np.digitize(dataset.subjects, [people - tested - validated, people - tested])
@@ -72,26 +75,30 @@ def _fer2013(out: Path, dataset: ImageDataset) -> None:
     images = (np.asarray(dataset.images[index]) for index in order)
     labels = np.array(emotions.own_labels(emotions.FER2013))[dataset.targets[order]]
     write_fer2013(out / "fer2013.csv", images, labels.tolist(), usages[order].tolist())
+    return people, len(dataset)
 
 
-def _raf_db(out: Path, dataset: ImageDataset) -> None:
+def _raf_db(out: Path, dataset: ImageDataset) -> tuple[int, int]:
     labels = np.array(emotions.own_labels(emotions.RAF_DB))[dataset.targets]
     images = (_enlarged(image, 100) for image in dataset.images)
     raf_db.write_raf_db(out, images, labels.tolist(), _held_out(dataset).tolist())
+    return len(dataset.subject_names), len(dataset)
 
 
-def _affectnet(out: Path, dataset: ImageDataset) -> None:
+def _affectnet(out: Path, dataset: ImageDataset) -> tuple[int, int]:
     labels = np.array(emotions.own_labels(emotions.AFFECTNET))[dataset.targets]
     held_out = _held_out(dataset)
     for part, chosen in (("train_set", np.flatnonzero(~held_out)), ("val_set", np.flatnonzero(held_out))):
         images = (_enlarged(np.asarray(dataset.images[index]), 224) for index in chosen)
         affectnet.write_folder(out / part, chosen.tolist(), images, labels[chosen].tolist())
+    return len(dataset.subject_names), len(dataset)
 
 
-def _ck_plus(out: Path, dataset: ImageDataset) -> None:
+def _ck_plus(out: Path, dataset: ImageDataset) -> tuple[int, int]:
     own = emotions.own_labels(emotions.CK_PLUS)
     neutral = emotions.EMOTIONS.index("neutral")
     points = _landmarks()
+    written = frames_written = 0
     for person in range(len(dataset.subject_names)):
         mine = np.flatnonzero(dataset.subjects == person)
         calm = mine[dataset.targets[mine] == neutral]
@@ -109,8 +116,11 @@ def _ck_plus(out: Path, dataset: ImageDataset) -> None:
                 sequence = ck_plus.Sequence(f"S{person + 1:03d}", f"{number:03d}", frames, label)
                 images = [_framed(np.asarray(dataset.images[index])) for index in chosen]
                 ck_plus.write_sequence(out, sequence, images, [points] * len(chosen))
-    if not (out / ck_plus.IMAGES).is_dir():
+        written += bool(number)
+        frames_written += number * (1 + _PEAK)
+    if not written:
         raise UserError(f"--images-per-person: nobody shows one expression {_PEAK} times; ask for more")
+    return written, frames_written
 
 
 def _enlarged(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -135,7 +145,7 @@ def _landmarks() -> NDArray[np.float64]:
     return np.asarray(points * side + np.array([_LEFT, _TOP]))
 
 
-_WRITERS: dict[str, Callable[[Path, ImageDataset], None]] = {
+_WRITERS: dict[str, Callable[[Path, ImageDataset], tuple[int, int]]] = {
     "affectnet": _affectnet,
     "ck_plus": _ck_plus,
     "fer2013": _fer2013,

@@ -27,7 +27,7 @@ _LFW_SIDE, _LFW_FACE = 250, 125
 _MOST_PAIRS = 6000
 
 
-def write_face(out: Path, format: str, people: int, images_per_person: int, seed: int) -> None:
+def write_face(out: Path, format: str, people: int, images_per_person: int, seed: int) -> tuple[int, int]:
     """Write ``people`` synthetic people in the layout of a published data set.
 
     - ``identity_folder``: ``face0000/0000.jpg`` and so on.
@@ -43,6 +43,9 @@ def write_face(out: Path, format: str, people: int, images_per_person: int, seed
         images_per_person: at least 2.
         seed: of everything random, at least 0.
 
+    Returns:
+        How many people and how many images were written, for ``recordio`` those of ``train.rec``.
+
     Raises:
         UserError: an argument is out of range, or there are too few images for ten folds of pairs.
     """
@@ -57,18 +60,19 @@ def write_face(out: Path, format: str, people: int, images_per_person: int, seed
             raise UserError(f"--{name}={value}: need {least} to {limit}")
     out.mkdir(parents=True, exist_ok=True)
     dataset = synthetic_faces.load(people=people, images_per_person=images_per_person, size=SIDE, seed=seed)
-    _WRITERS[format](out, dataset, images_per_person, seed)
+    return _WRITERS[format](out, dataset, images_per_person, seed)
 
 
-def _identity_folder(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> None:
+def _identity_folder(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> tuple[int, int]:
     for index in track(range(len(dataset)), "write identity_folder"):
         person, number = divmod(index, per_person)
         folder = out / dataset.subject_names[person]
         folder.mkdir(exist_ok=True)
         (folder / f"{number:04d}.jpg").write_bytes(_jpeg(_portrait(dataset, index)))
+    return len(dataset.subject_names), len(dataset)
 
 
-def _recordio(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> None:
+def _recordio(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> tuple[int, int]:
     people = len(dataset.subject_names)
     trained = people - max(2, people // 5)
 
@@ -82,9 +86,10 @@ def _recordio(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> N
     both = np.stack([pairs.left, pairs.right], axis=1).ravel() + trained * per_person
     images = [_jpeg(_portrait(dataset, int(index))) for index in both]
     write_verification_bin(out / "verification.bin", images, pairs.same.tolist())
+    return trained, trained * per_person
 
 
-def _lfw(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> None:
+def _lfw(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> tuple[int, int]:
     def numbered(index: int) -> ImageNumber:
         person, number = divmod(index, per_person)
         return dataset.subject_names[person], number + 1
@@ -101,6 +106,7 @@ def _lfw(out: Path, dataset: ImageDataset, per_person: int, seed: int) -> None:
         for left, right, same in zip(pairs.left, pairs.right, pairs.same, strict=True)
     ]
     write_pairs(out / "pairs.txt", LfwPairs(listed, FOLDS, len(listed) // FOLDS // 2))
+    return len(dataset.subject_names), len(dataset)
 
 
 def _pairs(subjects: NDArray[np.int64], seed: int) -> VerificationPairs:
@@ -120,7 +126,7 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-_WRITERS: dict[str, Callable[[Path, ImageDataset, int, int], None]] = {
+_WRITERS: dict[str, Callable[[Path, ImageDataset, int, int], tuple[int, int]]] = {
     "identity_folder": _identity_folder,
     "lfw": _lfw,
     "recordio": _recordio,

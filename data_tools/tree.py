@@ -22,6 +22,7 @@ class Tree:
         * A file under its name is whole, for a process that is killed at any moment: it is written as
           ``root/.part`` and renamed.
         * Folders are opened relative to ``root`` without following links, files replace links.
+        * What is made here only its owner can read: it may be faces.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,7 +33,7 @@ class Tree:
         """
         self.root = root
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise UserError(
@@ -60,8 +61,8 @@ class Tree:
         self.close()
 
     def names(self) -> set[str]:
-        """Return what lies in ``root``, leftovers of a killed process aside."""
-        return set(os.listdir(self.descriptor)) - {_PART}  # noqa: PTH208 - by descriptor
+        """Return what lies in ``root``."""
+        return set(os.listdir(self.descriptor))  # noqa: PTH208 - by descriptor
 
     def size(self, folder: str, name: str) -> int | None:
         """Return the length of a regular file in bytes; None if there is none."""
@@ -83,10 +84,10 @@ class Tree:
             if target is None:
                 target = self._open(folder, make=True)
             try:
-                descriptor = os.open(_PART, _NEW, 0o666, dir_fd=self.descriptor)
+                descriptor = os.open(_PART, _NEW, 0o600, dir_fd=self.descriptor)
             except FileExistsError:
-                os.unlink(_PART, dir_fd=self.descriptor)
-                descriptor = os.open(_PART, _NEW, 0o666, dir_fd=self.descriptor)
+                self.tidy()
+                descriptor = os.open(_PART, _NEW, 0o600, dir_fd=self.descriptor)
             try:
                 written = os.write(descriptor, content)
                 while written < len(content):
@@ -99,8 +100,8 @@ class Tree:
             os.rename(_PART, name, src_dir_fd=self.descriptor, dst_dir_fd=target)
 
     def tidy(self) -> None:
-        """Remove what a killed process may have left half-written."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove what a killed process may have left half-written; a folder of that name is not ours."""
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(_PART, dir_fd=self.descriptor)
 
     def _open(self, folder: str, make: bool) -> int:
@@ -113,7 +114,7 @@ class Tree:
             except FileNotFoundError:
                 if not make:
                     raise
-                os.mkdir(folder, dir_fd=self.descriptor)
+                os.mkdir(folder, 0o700, dir_fd=self.descriptor)
                 descriptor = os.open(folder, _FOLDER, dir_fd=self.descriptor)
         if len(self._folders) >= _OPEN_FOLDERS:
             os.close(self._folders.pop(next(iter(self._folders))))
@@ -126,6 +127,8 @@ class Tree:
             yield
         except FileNotFoundError:
             raise
+        except FileExistsError as error:
+            raise UserError(f"{self.root / _PART}: a folder where a file must be; remove it") from error
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise UserError(

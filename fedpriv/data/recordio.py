@@ -10,7 +10,7 @@ from fedpriv.data.cache import cached_arrays
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.decoded import decoded_images, fingerprint
-from fedpriv.errors import UserError
+from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.face_rec import FaceRec
 from fedpriv.formats.identity_folder import decode_image
 from fedpriv.formats.image_record import class_label, unpack_image_record
@@ -29,7 +29,7 @@ CARD = DatasetCard(
     protocol="none published: people are held out; data=verification_bin holds the usual test pairs",
 )
 
-_VERSION = 1
+_VERSION = 2
 
 
 def load(
@@ -61,7 +61,7 @@ def load(
 
     Raises:
         UserError: when ``root`` is missing, a setting is out of range, fewer than two people remain,
-            or a record cannot be read.
+            a record cannot be read, or an image's label is not that of the identity that claims it.
     """
     for field, value, least in (
         ("height", height, 8),
@@ -89,8 +89,12 @@ def load(
 
     def images() -> Iterator[NDArray[np.uint8]]:
         with RecordReader(rec) as reader:
-            for offset in offsets[order].tolist():
-                _, content = unpack_image_record(reader.read_at(offset), rec, offset)
+            for offset, label in zip(offsets[order].tolist(), labels[order].tolist(), strict=True):
+                header, content = unpack_image_record(reader.read_at(offset), rec, offset)
+                # identities' records may claim images that say that they are of somebody else
+                if (own := class_label(header, rec, offset)) != label:
+                    reason = f"an image of label {own} among those of identity {label}; write the file anew"
+                    raise FormatError(rec, offset, reason)
                 yield decode_image(content, f"{rec}: offset {offset}", height, width, colour)
 
     subjects = np.searchsorted(chosen, labels[order]).astype(np.int64)

@@ -1,5 +1,6 @@
 """The data set ``unityeyes``: eyes that the user rendered with UnityEyes."""
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,13 +31,15 @@ CARD = DatasetCard(
 
 _VERSION = 1
 HEIGHT, WIDTH = 36, 60
+_LOG = logging.getLogger(__name__)
 
 
 def load(root: str, max_images: int | None = None) -> ImageDataset:
     """Load the eyes, cut out by their landmarks to 36 x 60 as GazeML does.
 
     UnityEyes draws a new face for every picture and names none: every picture counts as a person of its
-    own, so that any split is one of unseen people.
+    own, so that any split is one of unseen people. A .json without its .jpg is left out, and the log says how
+    many were.
 
     Args:
         root: the folder of pairs ``<name>.jpg``, ``<name>.json``.
@@ -54,6 +57,8 @@ def load(root: str, max_images: int | None = None) -> ImageDataset:
     found = list_eyes(folder)
     if not found:
         raise UserError(f"data.root={root}: holds no pair of .json and .jpg; {CARD.hint}")
+    if alone := sum(1 for _ in folder.glob("*.json")) - len(found):
+        _LOG.warning("data=unityeyes: %d .json files have no .jpg beside them and are left out", alone)
     paths = [found[index] for index in spread(len(found), max_images)]
     files = [file for path in paths for file in (path, path.with_suffix(".jpg"))]
 

@@ -1,6 +1,7 @@
 """Record files as a data set: who is who, which pixels, and the choices of a user."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fedpriv.data.recordio import load
 from fedpriv.errors import UserError
 from fedpriv.formats.face_rec import write_face_rec
 from fedpriv.formats.image_record import ImageHeader, pack_image_record
-from fedpriv.formats.record_index import write_index
+from fedpriv.formats.record_index import read_index, write_index
 from fedpriv.formats.recordio import RecordWriter
 
 
@@ -66,6 +67,20 @@ def test_insightfaces_identities_with_and_without_their_index(tmp_path, indexed)
     assert dataset.subjects.tolist() == [0, 0, 1, 1, 1, 2]
     assert values(dataset) == [1, 2, 3, 4, 5, 6]
     assert load(str(tmp_path), 8, 8, max_people=2).subject_names == ("00000000", "00000004")
+
+
+def test_an_image_of_somebody_else_inside_an_identitys_range_is_named(tmp_path):
+    write_face_rec(tmp_path, [(0, [png(1), png(2)]), (1, [png(3), png(4), png(5)])], 16, 16)
+    offset = read_index(tmp_path / "train.idx")[4]  # the second of identity 1, whose first names it
+    rec = tmp_path / "train.rec"
+    content = bytearray(rec.read_bytes())
+    # behind the record's magic, length and the header's flag
+    assert struct.unpack_from("<f", content, offset + 12) == (1.0,)
+    struct.pack_into("<f", content, offset + 12, 9.0)
+    rec.write_bytes(content)
+    reason = rf"train\.rec: offset {offset}: an image of label 9 among those of identity 1"
+    with pytest.raises(UserError, match=reason):
+        load(str(tmp_path), 8, 8)
 
 
 def test_a_file_that_changed_is_read_again(tmp_path):

@@ -6,6 +6,8 @@ import os
 import random
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -537,11 +539,141 @@ def test_an_index_with_a_key_twice_or_beyond_all_numbers_is_refused(tmp_path):
             extract(tmp_path / "a.rec", tmp_path / "out", idx=tmp_path / "b.idx")
 
 
-def test_an_empty_index_leaves_everything_out(tmp_path):
+@pytest.mark.parametrize("way", ["random", "empty", "index"])
+def test_nothing_extracted_is_no_success_and_the_folder_takes_the_right_file(tmp_path, capsys, way):
+    rec, out = tmp_path / "a.rec", tmp_path / "out"
+    people_file(tmp_path / "good.rec", 6)
+    people_file(rec, 6)
+    command = ["extract", "--rec", str(rec), "--out", str(out), "--skip-damaged"]
+    if way == "index":
+        rec.with_suffix(".idx").write_text("")
+        command += ["--idx", str(rec.with_suffix(".idx"))]
+        words = r"a\.rec: holds no image that .*a\.idx names \(6 records left out, 0 damaged\)"
+    else:
+        rec.write_bytes(random.Random(1).randbytes(5000) if way == "random" else b"")
+        words = rf"a\.rec: holds no image \(0 records left out, {int(way == 'random')} damaged\)"
+    for _ in range(2):  # nor is it the second time
+        with pytest.raises(SystemExit) as left:
+            main(command)
+        told = capsys.readouterr()
+        assert left.value.code == 2
+        assert told.out == ""
+        assert re.search(words, told.err.splitlines()[-1])
+        assert not (out / "manifest.jsonl").exists()
+    assert extract(tmp_path / "good.rec", out).images == 6
+
+
+def test_only_a_second_run_is_called_complete_before(tmp_path, capsys):
     people_file(tmp_path / "a.rec", 6)
-    (tmp_path / "a.idx").write_text("")
-    done = extract(tmp_path / "a.rec", tmp_path / "out", idx=tmp_path / "a.idx")
-    assert (done.images, done.left_out) == (0, 6)
+    command = ["extract", "--rec", str(tmp_path / "a.rec"), "--out", str(tmp_path / "out")]
+    main(command)
+    assert "complete before" not in capsys.readouterr().out
+    (tmp_path / "out/00000001/000000001.jpg").unlink()
+    main(command)
+    assert "complete before" not in capsys.readouterr().out
+    main(command)
+    assert "complete before" in capsys.readouterr().out
+
+
+def test_only_the_owner_can_read_what_was_extracted(tmp_path):
+    people_file(tmp_path / "a.rec", 6)
+    before = os.umask(0o022)
+    try:
+        extract(tmp_path / "a.rec", tmp_path / "out")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "out", *(tmp_path / "out").rglob("*")]
+    assert len(made) == 1 + 1 + 5 + 6
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_file()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.jsonl.part"])
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"my notes", b"my notes\n", b'{"mine": 1}\n{}\n', b"\0" * 99, None],
+    ids=["empty", "notes", "line", "json", "zeros", "folder"],
+)
+def test_a_manifest_of_somebody_else_is_one_line_and_left_alone(tmp_path, capsys, name, beside, content):
+    people_file(tmp_path / "a.rec", 3)
+    out = tmp_path / "out"
+    out.mkdir()
+    if content is None:
+        (out / name).mkdir()
+    else:
+        (out / name).write_bytes(content)
+    if beside:
+        (out / "thesis.tex").write_text("years")
+    before = sorted(out.iterdir()), tree(out)
+    if content == b"" and name == "manifest.jsonl.part" and not beside:
+        assert extract(tmp_path / "a.rec", out).images == 3  # as of one killed at its first line
+        return
+    with pytest.raises(SystemExit) as left:
+        main(["extract", "--rec", str(tmp_path / "a.rec"), "--out", str(out)])
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"out/{name}: " in told
+    assert (sorted(out.iterdir()), tree(out)) == before
+
+
+def test_a_pipe_for_a_manifest_is_not_waited_for(tmp_path):
+    people_file(tmp_path / "a.rec", 3)
+    for name in ("manifest.jsonl", "manifest.jsonl.part"):
+        out = tmp_path / name.replace(".", "_")
+        out.mkdir()
+        os.mkfifo(out / name)
+        with pytest.raises(UserError, match=name):
+            extract(tmp_path / "a.rec", out)
+
+
+def test_a_folder_named_like_the_half_written_file_stays(tmp_path):
+    people_file(tmp_path / "a.rec", 3)
+    out = tmp_path / "out"
+    extract(tmp_path / "a.rec", out)
+    whole = tree(out)
+    (out / ".part").mkdir()
+    assert extract(tmp_path / "a.rec", out).complete_before
+    (out / "00000001/000000001.jpg").unlink()
+    with pytest.raises(UserError, match=r"out/\.part: a folder where a file must be; remove it"):
+        extract(tmp_path / "a.rec", out)
+    (out / ".part").rmdir()
+    extract(tmp_path / "a.rec", out)
+    assert tree(out) == whole
+
+
+def test_a_name_that_is_no_text_is_escaped_where_output_is_strict(tmp_path):
+    people_file(tmp_path / "a.rec", 3)
+    out = os.fsencode(tmp_path) + b"/\xff\xfe"
+    command = [sys.executable, "-m", "data_tools.cli", "extract", "--rec", tmp_path / "a.rec", "--out", out]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"/\udcff\udcfe: 3 images of 3 people" in done.stdout
+
+
+def test_an_interrupt_while_modules_load_leaves_no_traceback():
+    code = (
+        "import os, signal, sys\n"
+        "from data_tools.cli import main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'data_tools.extract':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "main(['extract', '--rec', 'a.rec', '--out', 'out'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 @pytest.mark.parametrize("field", ["label", "id", "offset", "bytes"])

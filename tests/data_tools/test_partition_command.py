@@ -1,9 +1,12 @@
+import argparse
 import json
+import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data_tools import partition as partition_command
 from data_tools.cli import main
 
 SMALL = (
@@ -19,6 +22,10 @@ SMALL = (
 def as_json(capsys, *arguments):
     main(["partition", *arguments, "--json"])
     return json.loads(capsys.readouterr().out)
+
+
+def partition(*arguments):
+    partition_command.main(argparse.Namespace(overrides=list(arguments), plot=None, json=False))
 
 
 def test_json_is_what_the_run_would_train_on(capsys):
@@ -62,11 +69,46 @@ def test_the_plot_is_written(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("arguments", ["federation.clients=0", "federation.clients=-3", "seed=-1"])
+def test_what_a_run_refuses_is_refused_in_the_same_words(arguments):
+    from fedpriv.config.checks import check
+    from fedpriv.config.compose import compose_run
+    from fedpriv.errors import UserError
+
+    said = []
+    for refuse in (lambda: check(compose_run(*SMALL, arguments)), lambda: partition(*SMALL, arguments)):
+        with pytest.raises(UserError) as caught:
+            refuse()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_the_examples_of_the_help_run(capsys, tmp_path, monkeypatch, real_data):
+    with pytest.raises(SystemExit):
+        main(["partition", "--help"])
+    examples = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    assert len(examples) == 2
+    (tmp_path / "orl_faces").symlink_to(real_data / "orl_faces")
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert program == "fedpriv-data"
+        main(arguments)
+        clients = next(word for word in arguments if word.startswith("federation.clients=")).partition("=")[2]
+        assert f"{clients} clients hold " in capsys.readouterr().out
+    assert (tmp_path / "split.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["task=nope"], "task=nope: there is no such choice; choose one of "),
         (["data=null"], "a group is set to null; name one of its choices"),
+        (["federation.clients=0"], "federation.clients=0: must be positive"),
+        ([*SMALL, "federation.clients=-3"], "federation.clients=-3: must be positive"),
+        ([*SMALL, "evaluation.test_subjects=0"], "evaluation.test_subjects=0: must be positive"),
+        ([*SMALL, "seed=-1"], "seed=-1: must not be negative"),
+        ([*SMALL, f"seed={2**63}"], f"seed={2**63}: must be below 2^63"),
         (["federation.cleints=3"], "federation.cleints: there is no such key; did you mean"),
         ([*SMALL, "partition=by_identity"], "federation.clients=4: one person per client needs"),
         ([*SMALL, "--plot", "split.exe"], "--plot split.exe: cannot draw that format"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.extract import extract
+from fedpriv.errors import UserError
 from fedpriv.formats.image_list import ListEntry, write_list
 from fedpriv.formats.image_record import ImageHeader
 from tests.data_tools.made import numbered, people_file, record_file, tree
@@ -135,6 +136,55 @@ def test_a_journal_torn_at_any_byte(source, undisturbed, tmp_path):
         (out / "manifest.jsonl.part").write_bytes(journal[:cut])
         extract(source / "a.rec", out, lst=source / "a.lst")
         assert tree(out) == undisturbed, cut
+
+
+@pytest.mark.parametrize("images", ["kept", "lost"])
+def test_a_finished_manifest_that_was_cut_short_is_gone_on_with(source, undisturbed, tmp_path, images):
+    manifest = undisturbed["manifest.jsonl"]
+    lines = manifest.splitlines(keepends=True)
+    torn = [
+        lines[0],
+        b"".join(lines[:4]),
+        b"".join(lines[:-1]),  # only the sum is lost
+        manifest[:-1],
+        manifest[: len(manifest) // 2],
+        b"".join([*lines[:70], b"\0" * 40 + b"\n", *lines[71:]]),  # one line cannot be read
+        b"".join([*lines[:70], b"[]\n", *lines[71:]]),
+        manifest + b"{",
+        manifest + lines[-1],
+    ]
+    for number, content in enumerate(torn):
+        out = tmp_path / str(number)
+        extract(source / "a.rec", out, lst=source / "a.lst")
+        (out / "manifest.jsonl").write_bytes(content)
+        if images == "lost":
+            for path in out.glob("*/*"):
+                path.unlink()
+        done = extract(source / "a.rec", out, lst=source / "a.lst")
+        assert (done.images, done.complete_before) == (IMAGES, False), number
+        assert tree(out) == undisturbed, number
+        assert extract(source / "a.rec", out, lst=source / "a.lst").complete_before
+
+
+def test_a_finished_manifest_without_some_of_its_lines_is_not_taken_for_whole(source, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    extract(source / "a.rec", out, lst=source / "a.lst")
+    lines = undisturbed["manifest.jsonl"].splitlines(keepends=True)
+    swapped = [*lines[:-3], lines[-2], lines[-3], lines[-1]]
+    for content in (lines[:-2] + lines[-1:], lines[:1] + lines[-1:], swapped):
+        (out / "manifest.jsonl").write_bytes(b"".join(content))
+        with pytest.raises(UserError, match=r"its manifest does not fit .*; name a new folder"):
+            extract(source / "a.rec", out, lst=source / "a.lst")
+
+
+def test_a_torn_manifest_does_not_replace_a_file_in_its_way(source, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    extract(source / "a.rec", out, lst=source / "a.lst")
+    (out / "manifest.jsonl").write_bytes(undisturbed["manifest.jsonl"][:-1])
+    (out / "manifest.jsonl.part").write_text("my notes")
+    with pytest.raises(UserError, match=r"manifest\.jsonl\.part: is in the way .*remove it"):
+        extract(source / "a.rec", out, lst=source / "a.lst")
+    assert (out / "manifest.jsonl.part").read_text() == "my notes"
 
 
 def test_a_journal_with_zeros_at_its_end_as_after_a_power_failure(source, undisturbed, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from data_tools import synthesise, synthesise_emotion, synthesise_face
 from data_tools.cli import main as command
 from data_tools.synthesise_emotion import write_emotion
 from data_tools.synthesise_face import write_face
+from fedpriv.config.checks import check
+from fedpriv.config.compose import compose_run
 from fedpriv.data import (
     affectnet,
     ck_plus,
@@ -28,6 +31,7 @@ from fedpriv.data import (
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.emotions import EMOTIONS
 from fedpriv.errors import UserError
+from fedpriv.runner import run
 
 PEOPLE, IMAGES, SEED = 5, 10, 3
 
@@ -174,7 +178,73 @@ def test_gaze_is_handed_on_with_its_defaults(tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "gaze"
     command(["synthesise", "gaze", "--out", str(out), "--people", "1", "--images-per-person", "2"])
     assert (out / "Data" / "Normalized" / "p00").is_dir()
-    assert "task=gaze data=mpiigaze" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{out}: 1 people, 2 images, laid out as mpiigaze" in printed
+    assert "too few people to train on some and test on others" in printed
+    assert "task=gaze data=mpiigaze" in printed
+
+
+def printed_run(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the overrides of the run that the command names."""
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "fedpriv run" in line]
+    program, command_name, *overrides = shlex.split(line)
+    assert (program, command_name) == ("fedpriv", "run")
+    return overrides
+
+
+RUNS = [
+    (kind, layout, 6, 4)
+    for kind, about in synthesise._KINDS.items()
+    for layout in about.formats
+    if layout not in ("lfw", "ck_plus")
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout", "people", "images"),
+    [*RUNS, ("emotion", "ck_plus", 4, 20), ("emotion", "fer2013", 3, 6), ("gaze", "unityeyes", 2, 3)],
+)
+def test_the_run_that_is_named_passes_every_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, layout: str, people: int, images: int
+) -> None:
+    given = ["--people", str(people), "--images-per-person", str(images)]
+    command(["synthesise", kind, "--format", layout, *given, "--out", str(tmp_path / "out")])
+    check(compose_run(*printed_run(capsys), "tracking=none"))
+
+
+def test_ck_plus_says_how_many_people_were_written_and_names_a_run_that_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ["--people", "6", "--images-per-person", "10"]
+    command(["synthesise", "emotion", "--format", "ck_plus", *asked, "--out", str(out)])
+    written = len(list((out / "cohn-kanade-images").iterdir()))
+    images = len(list(out.glob("cohn-kanade-images/*/*/*.png")))
+    assert 2 < written < 6
+    printed = capsys.readouterr()
+    assert f"{out}: {written} people, {images} images, laid out as ck_plus" in printed.out
+    assert f"evaluation.folds={written} " in printed.out
+    (line,) = [line for line in printed.out.splitlines() if "fedpriv run" in line]
+    few = ("federation.rounds=1", "engine.workers=0", "engine.threads=1", "tracking=none")
+    report = run(compose_run(*shlex.split(line)[2:], *few))
+    assert [result.number for result in report.history] == [0, 1]
+
+
+def test_the_examples_of_the_help_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        command(["synthesise", "--help"])
+    examples = capsys.readouterr().out.partition("examples:\n")[2].splitlines()
+    assert len(examples) == 3
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert program == "fedpriv-data"
+        # small: what is proved is that the words of the example are understood and fit together
+        few = [] if "--images-per-person" in arguments else ["--images-per-person", "7"]
+        command([*arguments, *few])
+        assert any(Path(arguments[arguments.index("--out") + 1]).iterdir())
 
 
 def test_every_layout_offered_is_one_that_its_writer_and_a_reader_know() -> None:

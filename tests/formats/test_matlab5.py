@@ -90,6 +90,59 @@ def test_what_expands_without_end_is_refused(tmp_path, monkeypatch):
     )
 
 
+def compressed(content: bytes) -> bytes:
+    packed = zlib.compress(content)
+    return struct.pack("<II", 15, len(packed)) + packed
+
+
+def test_ten_small_matrices_are_not_ten_times_the_limit(tmp_path):
+    """Each is far below every limit: 4 million doubles, one byte each, that pack to a few kilobytes."""
+    one = compressed(matrix(DOUBLE, (1, 4_000_000), element(2, bytes(4_000_000))))
+    path = write(tmp_path / "a.mat", *[one] * 10)
+    assert path.stat().st_size < 100_000
+    refused(path, "holds more than 268435456 bytes of elements")
+    assert read_matlab5(write(path, one), tmp_path)["x"].nbytes == 32_000_000
+
+
+def test_ten_small_cell_arrays_are_not_ten_times_the_limit(tmp_path):
+    nothing = struct.pack("<II", 14, 0)
+    one = compressed(matrix(CELL, (1, 30_000), nothing * 30_000))
+    path = write(tmp_path / "a.mat", *[one] * 10)
+    assert path.stat().st_size < 100_000
+    refused(path, "holds more than 200000 cells and elements of structures")
+    assert read_matlab5(write(path, one), tmp_path)["x"].shape == (1, 30_000)
+
+
+def structure(elements: int, fields: int, padding: int = 0) -> bytes:
+    names = b"".join(b"f%06d\0" % number for number in range(fields))
+    values = struct.pack("<II", 14, 0) * (elements * fields) + element(1, bytes(padding))
+    return matrix(STRUCT, (1, elements), element(5, struct.pack("<i", 8)) + element(1, names) + values)
+
+
+@pytest.mark.parametrize(
+    ("elements", "fields", "padding"), [(60_000, 0, 500_000), (0, 60_000, 0), (300, 200, 0)]
+)
+def test_elements_and_fields_of_structures_count_over_the_whole_file(tmp_path, elements, fields, padding):
+    one = compressed(structure(elements, fields, padding))
+    path = write(tmp_path / "a.mat", *[one] * 4)
+    refused(path, "holds more than 200000 cells")
+
+
+def test_a_structure_without_field_names_is_refused(tmp_path):
+    refused(write(tmp_path / "a.mat", matrix(STRUCT, (1, 1), bytes(8))), "is cut short")
+
+
+def test_bytes_beyond_what_the_elements_need_are_refused(tmp_path):
+    refused(
+        write(tmp_path / "a.mat", matrix(4, (1, 1), element(16, bytes(10_000)))), "a matrix of 1 elements in"
+    )
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"x": np.ones(3) * 1j})
+    refused(tmp_path / "a.mat", "complex numbers")
+
+
 def test_compression_inside_compression_is_refused(tmp_path):
     inner = element(15, zlib.compress(matrix(DOUBLE, (0, 0))))
     outer = zlib.compress(inner)
