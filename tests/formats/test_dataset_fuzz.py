@@ -1,4 +1,4 @@
-"""Published layouts with one damaged file, through the data set's own reader: refused or read, never worse."""
+"""Published layouts with one damaged file, through the data set's own reader: refused or read."""
 
 import importlib
 import shutil
