@@ -31,7 +31,7 @@ CARD = DatasetCard(
 
 _VERSION = 1
 HEIGHT, WIDTH = 36, 60
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def load(root: str, max_images: int | None = None) -> ImageDataset:
@@ -58,7 +58,7 @@ def load(root: str, max_images: int | None = None) -> ImageDataset:
     if not found:
         raise UserError(f"data.root={root}: holds no pair of .json and .jpg; {CARD.hint}")
     if alone := sum(1 for _ in folder.glob("*.json")) - len(found):
-        _LOG.warning("data=unityeyes: %d .json files have no .jpg beside them and are left out", alone)
+        _log.warning("data=unityeyes: %d .json files have no .jpg beside them and are left out", alone)
     paths = [found[index] for index in spread(len(found), max_images)]
     files = [file for path in paths for file in (path, path.with_suffix(".jpg"))]
 

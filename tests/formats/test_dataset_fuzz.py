@@ -116,3 +116,12 @@ def test_one_damaged_file_is_refused_in_one_line_or_read(whole, name, data):
             return
     assert "\n" not in said
     assert len(said) < 1000
+
+
+def test_unityeyes_labels_without_a_picture_are_counted_in_the_log(whole, tmp_path, caplog):
+    shutil.copytree(whole / "unityeyes", tmp_path / "eyes")
+    load("unityeyes", tmp_path / "eyes")
+    assert not caplog.records
+    (tmp_path / "eyes" / "2.jpg").unlink()
+    load("unityeyes", tmp_path / "eyes")
+    assert "1 .json files have no .jpg beside them and are left out" in caplog.text
