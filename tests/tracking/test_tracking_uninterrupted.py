@@ -6,6 +6,14 @@ import pytest
 from fedpriv.tracking.uninterrupted import uninterrupted
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard():
+    """A shell's background jobs start with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupt_is_heard_after_the_block_and_not_in_it():
     done = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012
