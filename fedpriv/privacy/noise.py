@@ -2,7 +2,8 @@
 
 ``SecureSource`` draws from a stream cipher keyed by the operating system and cannot be seeded;
 ``FastSource`` is seeded, for reproducible research, and protects nobody from an adversary who
-can guess its seed. Both serve the two needs of DP-SGD: Gaussian noise and the Poisson sample.
+can guess its seed. Both serve the needs of DP-SGD, Gaussian noise and the Poisson sample, and give
+the random words and integers of the discrete Gaussian (:mod:`fedpriv.privacy.discrete_gaussian`).
 """
 
 import os
@@ -17,7 +18,7 @@ from fedpriv.seeding import generator
 
 
 class RandomSource(ABC):
-    """Uniform and standard normal numbers for a privacy mechanism."""
+    """Uniform words, integers and numbers, and standard normal numbers, for a privacy mechanism."""
 
     name: str
 
@@ -28,6 +29,28 @@ class RandomSource(ABC):
     @abstractmethod
     def normal(self, count: int) -> NDArray[np.float64]:
         """Return ``count`` independent standard normal numbers."""
+
+    @abstractmethod
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return ``count`` words of 64 random bits each."""
+
+    def below(self, bound: int, count: int) -> NDArray[np.int64]:
+        """Return ``count`` integers, each exactly uniform on [0, bound).
+
+        Raises:
+            ValueError: when ``bound`` is not in [1, 2^63].
+        """
+        if not 1 <= bound <= 1 << 63:
+            raise ValueError(f"bound={bound} must lie between 1 and 2^63")
+        if bound == 1:
+            return np.zeros(count, np.int64)
+        excess = np.uint64(64 - (bound - 1).bit_length())
+        drawn = (self.words(count) >> excess).view(np.int64)
+        if bound & (bound - 1):
+            # a remainder would favour small numbers: what lies outside is drawn again
+            while len(outside := np.flatnonzero(drawn >= bound)):
+                drawn[outside] = (self.words(len(outside)) >> excess).view(np.int64)
+        return drawn
 
 
 class SecureSource(RandomSource):
@@ -53,8 +76,11 @@ class SecureSource(RandomSource):
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """See :class:`RandomSource`."""
-        words = np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8")
-        return np.asarray((words >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+        return np.asarray((self.words(count) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """See :class:`RandomSource`."""
+        return np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8")
 
     def normal(self, count: int) -> NDArray[np.float64]:
         """See :class:`RandomSource`."""
@@ -80,3 +106,7 @@ class FastSource(RandomSource):
     def normal(self, count: int) -> NDArray[np.float64]:
         """See :class:`RandomSource`."""
         return self._random.standard_normal(count)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """See :class:`RandomSource`."""
+        return self._random.integers(0, 1 << 64, count, dtype=np.uint64)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import chi2, kstest
+from scipy.stats import chi2, chisquare, kstest
 
 from fedpriv.privacy.noise import FastSource, SecureSource
 
@@ -112,3 +112,44 @@ def test_a_fast_source_repeats_for_the_same_seed_and_purpose_only():
     assert np.array_equal(drawn, FastSource(1, 2, 3).normal(50))
     for other in (FastSource(2, 2, 3), FastSource(1, 3, 2), FastSource(1, 2)):
         assert not np.any(drawn == other.normal(50))
+
+
+@both
+@pytest.mark.parametrize("bound", [2, 3, 7, 200, 256])
+def test_integers_below_a_bound_are_uniform(make, bound):
+    drawn = make().below(bound, SAMPLES)
+    assert drawn.dtype == np.int64
+    assert chisquare(np.bincount(drawn, minlength=bound)).pvalue > ALPHA
+    assert drawn.max() < bound
+
+
+@both
+def test_edge_the_smallest_and_the_largest_bound(make):
+    assert not make().below(1, 10).any()
+    drawn = make().below(1 << 63, 1000)
+    assert drawn.min() >= 0
+    assert drawn.max() > 1 << 62
+    assert len(make().below(10, 0)) == 0
+
+
+@pytest.mark.parametrize("bound", [0, -1, (1 << 63) + 1])
+def test_a_bound_out_of_range_is_refused(bound):
+    with pytest.raises(ValueError, match=f"^bound={bound}"):
+        SecureSource().below(bound, 1)
+
+
+def test_what_lies_outside_is_drawn_again_not_folded():
+    source = FastSource(1)
+    # three bits: 7 and 6 lie outside [0, 5), so does the 5 that replaces the first
+    words = iter([[7 << 61, 1 << 61, 6 << 61], [5 << 61, 4 << 61], [3 << 61]])
+    source.words = lambda count: np.array(next(words), np.uint64)
+    assert source.below(5, 3).tolist() == [3, 1, 4]
+
+
+@both
+def test_words_have_even_bits(make):
+    drawn = make().words(SAMPLES)
+    assert drawn.dtype == np.uint64
+    for bit in range(64):
+        ones = int((drawn >> np.uint64(bit) & np.uint64(1)).sum())
+        assert abs(ones - SAMPLES / 2) < 3 * np.sqrt(SAMPLES)

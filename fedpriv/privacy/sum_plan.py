@@ -1,0 +1,262 @@
+"""The plan of a noisy sum of integers: sensitivity, discrete noise and accounting in one frozen object.
+
+What one round releases is the sum of the clients' weighted, clipped, integer updates plus discrete
+Gaussian noise, drawn either in shares by the clients or at once by the server. Those who draw the
+noise and those who account for it read the same :class:`SumPlan`.
+
+Sources: Kairouz, Liu, Steinke 2021, arXiv 2102.06387 (sections 4 and 5: conditional rounding, sums
+of discrete Gaussians); Canonne, Kamath, Steinke 2020, arXiv 2004.00010 (the discrete Gaussian, from
+concentrated to approximate differential privacy).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedpriv.privacy.accounting import Spent
+from fedpriv.privacy.concentrated import ARITHMETIC, epsilon_of, loss_of_sum
+from fedpriv.privacy.discrete_gaussian import DISTANCE, DiscreteGaussian, variance_at_least
+from fedpriv.privacy.noise import RandomSource
+
+_SHARE_FOR_DISTANCE = 2.0**-10
+"""Part of delta kept for the distance between the sampler and the exact law."""
+
+
+@dataclass(frozen=True)
+class SumPlan:
+    """Sums of integer updates with discrete Gaussian noise, at the level of a client.
+
+    Each client clips its weighted update to L2 norm ``clipping_norm``, rounds it at random to whole
+    steps until the norm of the INTEGERS is at most ``norm_bound``
+    (:func:`fedpriv.he.packing.quantise`), and the sum is released with noise: one share of parameter
+    ``variance`` from each client (``where="clients"``), or one draw by the server
+    (``where="server"``). Neighbours differ by one client added or removed, its integers then being
+    zero: the L2 sensitivity of the sum is ``norm_bound``. (One client replaced by another: twice that.)
+
+    Guarantee:
+        - Releases of rounds with ``counts`` noisy contributors are together
+          (spent(counts).epsilon, delta)-differentially private, adaptively composed.
+        - ``spent`` covers the distance of the sampler from the exact law, ``DISTANCE`` a sample.
+        - The loss of a round never rises with the number of noisy contributors.
+        - ``may_release`` is False for a round that would pass the target, or in which fewer than
+          ``contributors`` clients added noise.
+
+    Edge cases:
+        - Rounds with fewer than ``contributors`` are accounted for what they really cost.
+        - A round without a single share of noise costs infinity.
+        - No amplification is claimed for clients drawn at random.
+        - A client that tells its noise to an adversary takes its share away, as does one that adds
+          none: set ``contributors`` to the honest ones only.
+        - Noise by the server protects against those who see the result, not against the server.
+
+    Attributes:
+        clipping_norm: C, bound on the L2 norm of one client's weighted update, units of coordinates.
+        step: distance of neighbouring integers in units of coordinates.
+        dimension: d, coordinates of an update.
+        where: ``clients`` or ``server``.
+        contributors: least number of noisy contributions in a released sum; 1 with ``server``.
+        rounds: planned number of releases.
+        delta: probability of the bound failing, for all rounds together.
+        variance: sigma^2 of one draw (of each client, or of the server), in squared steps.
+        target_epsilon: what all rounds may cost; None without a target.
+    """
+
+    clipping_norm: float
+    step: float
+    dimension: int
+    where: str
+    contributors: int
+    rounds: int
+    delta: float
+    variance: Fraction
+    target_epsilon: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check(self.clipping_norm, self.step, self.delta)
+        for name in ("dimension", "contributors", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.where not in ("clients", "server"):
+            raise ValueError(f"where={self.where!r} must be clients or server")
+        if self.where == "server" and self.contributors != 1:
+            raise ValueError(f"contributors={self.contributors} must be 1 where the server draws the noise")
+
+    @property
+    def norm_bound(self) -> float:
+        """L2 sensitivity in steps: what the integers of one client may measure, see :func:`sensitivity`."""
+        return sensitivity(self.clipping_norm / self.step, self.dimension)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation of the noise of ``contributors`` draws over ``norm_bound``."""
+        return math.sqrt(self.contributors * self.variance) / self.norm_bound
+
+    def lasts(self) -> bool:
+        """Tell whether all planned rounds, with ``contributors`` shares of noise each, meet the target."""
+        return (
+            self.target_epsilon is None
+            or self.spent([self.contributors] * self.rounds).epsilon <= self.target_epsilon
+        )
+
+    @cached_property
+    def noise(self) -> DiscreteGaussian:
+        """The sampler of one draw."""
+        return DiscreteGaussian(self.variance)
+
+    @property
+    def client_noise_bound(self) -> int:
+        """Largest magnitude, in steps, of what a client adds to a coordinate."""
+        return self.noise.bound if self.where == "clients" else 0
+
+    @property
+    def server_noise_bound(self) -> int:
+        """Largest magnitude, in steps, of what the server adds to a coordinate."""
+        return self.noise.bound if self.where == "server" else 0
+
+    def draw(self, count: int, source: RandomSource) -> NDArray[np.int64]:
+        """Return noise for ``count`` coordinates, in steps: one client's share, or the server's whole."""
+        return self.noise.draw(count, source)
+
+    def rho(self, count: int) -> float:
+        """Return the concentrated privacy loss of one release with ``count`` noisy contributions.
+
+        With ``server``, ``count`` is of no account.
+        """
+        shares = 1 if self.where == "server" else count
+        return loss_of_sum(self.norm_bound, self.dimension, float(self.variance), shares)
+
+    def spent(self, counts: Sequence[int]) -> Spent:
+        """Bound the privacy loss of all releases so far.
+
+        Args:
+            counts: for each released round, how many clients' noise the sum holds.
+        """
+        if not counts:
+            return Spent(0.0, self.delta, "zcdp")
+        rho = sum(rounds * self.rho(count) for count, rounds in Counter(counts).items()) * ARITHMETIC
+        draws = len(counts) if self.where == "server" else sum(counts)
+        epsilon = epsilon_of(rho, self.delta * (1.0 - _SHARE_FOR_DISTANCE))
+        # samplers at distance T from (epsilon, delta) give (epsilon, delta + (1 + e^epsilon) T)
+        distance = draws * self.dimension * DISTANCE
+        if epsilon > 700.0 or (1.0 + math.exp(epsilon)) * distance > self.delta * _SHARE_FOR_DISTANCE:
+            epsilon = math.inf
+        return Spent(epsilon, self.delta, "zcdp")
+
+    def may_release(self, counts: Sequence[int], count: int) -> bool:
+        """Tell whether a sum with ``count`` noisy contributions may follow the releases so far."""
+        if self.where == "clients" and count < self.contributors:
+            return False
+        if self.target_epsilon is None:
+            return True
+        return self.spent((*counts, count)).epsilon <= self.target_epsilon
+
+
+def plan_sum(
+    *,
+    clipping_norm: float,
+    step: float,
+    dimension: int,
+    contributors: int,
+    rounds: int,
+    delta: float,
+    epsilon: float | None = None,
+    noise_multiplier: float | None = None,
+    where: str = "clients",
+) -> SumPlan:
+    """Plan the noise of all sums of a run before its first round.
+
+    Args:
+        clipping_norm: bound on the L2 norm of one client's weighted update.
+        step: distance of neighbouring integers.
+        dimension: coordinates of an update.
+        contributors: least number of clients whose noise a released sum holds; with ``server`` it is
+            of no account.
+        rounds: planned number of releases.
+        delta: probability of the bound failing.
+        epsilon: what all rounds with exactly ``contributors`` may cost; None when
+            ``noise_multiplier`` is given.
+        noise_multiplier: standard deviation of the whole noise over ``norm_bound``; None when
+            ``epsilon`` is given.
+        where: who draws: ``clients`` or ``server``.
+
+    Raises:
+        ValueError: when not exactly one of epsilon and noise_multiplier is given, a value is out of
+            range, or the target is out of reach.
+    """
+    if (epsilon is None) == (noise_multiplier is None):
+        raise ValueError("need exactly one of epsilon and noise_multiplier")
+    for name, value in (("epsilon", epsilon), ("noise_multiplier", noise_multiplier)):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name}={value} must be positive and finite")
+    _check(clipping_norm, step, delta)
+    asked = f"noise_multiplier={noise_multiplier}" if epsilon is None else f"epsilon={epsilon}"
+    shares = 1 if where == "server" else contributors
+    norm_bound = sensitivity(clipping_norm / step, max(1, dimension))
+
+    def plan(multiplier: float) -> SumPlan:
+        deviation = multiplier * norm_bound
+        wanted = deviation * deviation / max(1, shares)
+        try:
+            variance = variance_at_least(wanted)
+        except ValueError as error:
+            raise ValueError(
+                f"{asked}: noise of standard deviation {math.sqrt(wanted):.4g} steps per draw is out of "
+                f"reach; use a larger step (fewer bits), or less noise"
+            ) from error
+        return SumPlan(clipping_norm, step, dimension, where, shares, rounds, delta, variance, epsilon)
+
+    if noise_multiplier is not None:
+        return plan(noise_multiplier)
+    return plan(_smallest(lambda multiplier: plan(multiplier).lasts()))
+
+
+def sensitivity(norm: float, dimension: int) -> float:
+    """Return the bound on the L2 norm of a vector of L2 norm ``norm`` after conditional rounding.
+
+    min{norm + sqrt(d), sqrt(norm^2 + d/4 + sqrt(2 log(1/beta)) (norm + sqrt(d)/2))} at
+    beta = e^-1/2: the first is never exceeded, the second by unbiased random rounding with
+    probability at most beta, and then the rounding is drawn again (Kairouz et al. 2021, section 4).
+
+    Args:
+        norm: in steps.
+        dimension: d.
+    """
+    root = math.sqrt(dimension)
+    return min(norm + root, math.sqrt(norm * norm + dimension / 4 + norm + root / 2))
+
+
+def _smallest(fits: Callable[[float], bool]) -> float:
+    """Return a noise multiplier that fits, at most 0.01 % above one that does not.
+
+    Raises:
+        ValueError: when none up to the largest that can be drawn fits.
+    """
+    high = 1.0
+    while not fits(high):
+        high *= 2.0
+    low = high / 2.0
+    while fits(low):
+        high, low = low, low / 2.0
+    while high > 1.0001 * low:
+        middle = math.sqrt(low * high)
+        if fits(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _check(clipping_norm: float, step: float, delta: float) -> None:
+    """Refuse numbers out of range."""
+    for name, value in (("clipping_norm", clipping_norm), ("step", step)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}={value} must be positive and finite")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta={delta} must lie between 0 and 1")
