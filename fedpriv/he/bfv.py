@@ -1,212 +1,136 @@
-"""Encrypted updates with BFV: exact sums, smaller on the wire than the plain float32 update.
+"""Exact sums: quantised, packed integers in the plaintexts of BFV.
 
-The update is quantised and packed across all layers (:mod:`fedpriv.he.packing`), each plaintext of
-N coefficients, its slots, becomes one symmetric ciphertext (Brakerski, CRYPTO 2012; Fan and
-Vercauteren, eprint 2012/144) whose uniform half travels as a seed. Sums need no batching encoder:
-adding polynomials adds their coefficients.
-
-Randomness: SEAL draws a fresh 64-byte seed from /dev/urandom for every ciphertext and expands it
-with Blake2xb. Nothing here can seed it: equal updates give unrelated ciphertexts.
-
-Trust: all clients share one key. The server alone learns nothing; the server together with ONE
-client or the key holder reads every update. SEAL's ciphertexts carry no authentication: they belong
-into an envelope that does.
+The update is quantised and packed across all layers (:mod:`fedpriv.he.packing`); each plaintext of N
+coefficients, its slots, becomes one ciphertext (Brakerski, CRYPTO 2012; Fan and Vercauteren, eprint
+2012/144). Sums need no batching encoder: adding polynomials adds their coefficients.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tenseal import sealapi
 
-from fedpriv.errors import UserError
-from fedpriv.he.codec import (
-    Aggregator,
-    Encoded,
-    PayloadCause,
-    PayloadError,
-    SumDecoder,
-    SumError,
-    UpdateCodec,
-    checked_vector,
-)
-from fedpriv.he.keys import SecretKey
-from fedpriv.he.packing import PackingPlan, pack, plan_packing, quantise, unpack_sum
-from fedpriv.he.parameters import BFVParameters, seal_context
-from fedpriv.he.sealio import SealBuffer, SealDataError
-from fedpriv.he.wire import CiphertextWire, dump_plaintext, load_plaintext
+from fedpriv.he.encoding import Encoding
+from fedpriv.he.packing import PackingPlan, add_client_noise, pack, quantise, server_noise_levels, unpack_sum
+from fedpriv.he.parameters import SealParameters, data_primes, seal_context
+from fedpriv.he.sealio import SealBuffer
+from fedpriv.he.wire import Words, dump_plaintext, load_plaintext
+from fedpriv.privacy.noise import RandomSource
+from fedpriv.privacy.sum_plan import SumPlan
 from fedpriv.types import FloatVector
 
 
-class BFVCodec(UpdateCodec):
-    """Payload: seeded BFV ciphertexts of the packed, quantised update.
-
-    Clients and key holder construct it with the secret key, the server without.
+class IntegerEncoding(Encoding):
+    """Offset-binary levels, several to a slot.
 
     Guarantee:
         The decoded sum is exactly step * (sum of the clients' rounded coordinates).
-        A codec built without the key neither encodes nor decodes, and what it makes holds no key.
-    """
-
-    scheme: ClassVar[str] = "bfv"
-    needs_keyholder: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        max_clients: int,
-        bits: int = 16,
-        value_range: float = 0.5,
-        values_per_slot: int | None = None,
-        secret_key: SecretKey | None = None,
-    ) -> None:
-        """Plan the packing and check that the key fits it.
-
-        Args:
-            max_clients: most updates in one sum.
-            bits: bits per coordinate.
-            value_range: coordinates beyond it, in magnitude, saturate.
-            values_per_slot: coordinates per slot; None takes as many as fit.
-            secret_key: the shared key; None on the server.
-
-        Raises:
-            UserError: when the values do not fit together, or the key was made for others.
-        """
-        self.max_clients = max_clients
-        self.plan = plan_packing(bits, max_clients, values_per_slot, value_range)
-        self.parameters = BFVParameters(self.plan.plain_modulus, self.plan.slots)
-        if secret_key is not None and secret_key.parameters != self.parameters:
-            raise UserError(
-                f"secure.key_file: {secret_key.fingerprint} was made for other parameters than "
-                f"secure.bits={bits}, secure.values_per_slot={self.plan.values_per_slot}, "
-                f"federation.clients={max_clients}; make a new key"
-            )
-        self._secret_key = secret_key
-
-    def encode(self, vector: FloatVector, random: np.random.Generator) -> Encoded:
-        """Quantise, pack and encrypt, one plaintext after the other.
-
-        Raises:
-            NonFiniteUpdate: when the vector holds NaN or infinity.
-            UserError: when this party has no key.
-        """
-        if self._secret_key is None:
-            raise UserError("secure.key: none given, and only a client with the key encrypts; set secure.key")
-        checked_vector(vector)
-        context, wire = seal_context(self.parameters), CiphertextWire(self.parameters)
-        encryptor = self._secret_key.encryptor()
-        block = self.plan.values_per_plaintext
-        ciphertexts, clipped = [], 0
-        with SealBuffer() as buffer:
-            for start in range(0, len(vector), block):
-                levels, saturated = quantise(vector[start : start + block], self.plan, random)
-                clipped += saturated
-                plaintext = load_plaintext(buffer, context, pack(levels, self.plan))
-                ciphertexts.append(wire.write_fresh(buffer, encryptor.encrypt_symmetric(plaintext)))
-        return Encoded(b"".join(ciphertexts), clipped)
-
-    def max_payload_bytes(self, length: int) -> int:
-        """Return the bytes of the ciphertexts, which is exact."""
-        return self.plan.plaintexts(length) * CiphertextWire(self.parameters).fresh_bytes
-
-    def aggregator(self, length: int) -> Aggregator:
-        """Return a sum of ciphertexts that holds the public parameters only."""
-        return BFVAggregator(self.parameters, self.plan.plaintexts(length), length)
-
-    def decoder(self, min_clients: int) -> SumDecoder:
-        """Return the key holder's decoder.
-
-        Raises:
-            UserError: when this party has no key, or fewer than two clients would be decoded.
-        """
-        if self._secret_key is None:
-            raise UserError("secure.key: none given, and only the key holder reads sums; set secure.key")
-        if min_clients < 2:
-            raise UserError(
-                f"secure.min_clients={min_clients}: a sum of one is that client's update; choose 2 or more"
-            )
-        return BFVSumDecoder(self.plan, self._secret_key, min_clients)
-
-
-class BFVAggregator(Aggregator):
-    """Adds ciphertexts in place; memory is the sum and one update, whatever the number of clients."""
-
-    def __init__(self, parameters: BFVParameters, ciphertexts: int, length: int) -> None:
-        """Expect ``ciphertexts`` per payload, for updates of ``length`` coordinates."""
-        super().__init__(length)
-        self._wire = CiphertextWire(parameters)
-        self._evaluator = sealapi.Evaluator(seal_context(parameters))
-        self._ciphertexts = ciphertexts
-        self._sum: list[Any] = []
-
-    def add(self, payload: bytes | memoryview) -> None:
-        """Add one client's ciphertexts, once the size and all coefficients are checked."""
-        items = split_payload(payload, self._ciphertexts, self._wire.fresh_bytes)
-        try:
-            with SealBuffer() as buffer:
-                update = [self._wire.load(buffer, self._wire.unpack(item)) for item in items]
-        except SealDataError as error:
-            raise PayloadError("malformed", str(error)) from error
-        if not self.count:
-            self._sum = update
-        else:
-            for total, ciphertext in zip(self._sum, update, strict=True):
-                self._evaluator.add_inplace(total, ciphertext)
-        self.count += 1
-
-    def result(self) -> bytes:
-        """Return both polynomials of every ciphertext of the sum, for the key holder."""
-        if not self.count:
-            raise ValueError("sum: nothing was added")
-        with SealBuffer() as buffer:
-            return b"".join([self._wire.write_sum(buffer, ciphertext) for ciphertext in self._sum])
-
-
-class BFVSumDecoder(SumDecoder):
-    """The key holder: decrypts sums.
 
     Edge cases:
-        Another key of the same parameters gives uniform slots, recognised and refused as
-        ``not_a_sum``: each slot exceeds what its digits can hold with probability near 1/2.
-        A wrong ``count`` is NOT recognised in general, nor a sum that holds one client twice:
-        only what the clients sign can show that.
+        Garbage, as another key gives, is uniform: each slot exceeds what its digits can hold with
+        probability near 1/2, which :meth:`values` refuses.
     """
 
-    def __init__(self, plan: PackingPlan, secret_key: SecretKey, min_clients: int) -> None:
-        """Decode sums of ``min_clients`` to ``plan.max_clients`` updates."""
-        super().__init__(min_clients, plan.max_clients)
-        self._plan = plan
-        self._secret_key = secret_key
+    scheme = "bfv"
 
-    def _decode(self, payload: bytes | memoryview, count: int, length: int) -> NDArray[np.float64]:
-        """Decrypt and unpack, one ciphertext after the other."""
-        wire, decryptor = CiphertextWire(self._secret_key.parameters), self._secret_key.decryptor()
+    def __init__(self, plan: PackingPlan, parameters: SealParameters, noise: SumPlan | None = None) -> None:
+        """Bind a packing to parameters with the same plaintext modulus and degree.
+
+        Args:
+            plan: the packing; it has room for the noise.
+            parameters: of the scheme.
+            noise: discrete noise that clients or server add under encryption; None for none.
+        """
+        self.plan, self.noise = plan, noise
+        self.parameters = parameters
+        self.max_clients = plan.max_clients
+        self.values_per_plaintext = plan.values_per_plaintext
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """See :class:`Encoding`."""
+        noise = None if self.noise is None else [str(self.noise.variance), self.noise.norm_bound]
+        packing = {name: getattr(self.plan, name) for name in self.plan.__dataclass_fields__}
+        return {**packing, "noise": noise}
+
+    def items_of(
+        self, vector: FloatVector, random: np.random.Generator, source: RandomSource
+    ) -> Iterator[tuple[Any, int]]:
+        """See :class:`Encoding`; an item is packed slots, (N,) uint64 or fewer."""
+        if self.noise is None:
+            for chunk in self.blocks(vector):
+                levels, saturated = quantise(chunk, self.plan, random)
+                yield pack(levels, self.plan), saturated
+            return
+        # the norm is bounded over the whole update, so the whole is rounded at once
+        levels, saturated = quantise(vector, self.plan, random, self.noise.norm_bound)
+        for block in self.blocks(levels):
+            noisy = block
+            if self.plan.client_noise_bound:
+                noisy = add_client_noise(block, self.noise.draw(len(block), source), self.plan)
+            yield pack(noisy, self.plan), saturated
+            saturated = 0
+
+    def plaintext(self, buffer: SealBuffer, item: Any) -> Any:
+        """See :class:`Encoding`."""
+        return load_plaintext(buffer, seal_context(self.parameters), item)
+
+    def message(self, buffer: SealBuffer, item: Any) -> Words:
+        """Return floor(q / t) m + round((q mod t) m / t): q m / t to within 1, for q of one prime."""
+        del buffer
+        moduli = data_primes(self.parameters)
+        if len(moduli) != 1:
+            raise ValueError(f"{len(moduli)} primes: symmetric updates have one")
+        whole, rest = divmod(int(moduli[0]), self.plan.plain_modulus)
+        scaled = np.zeros((1, self.plan.slots), np.uint64)
+        part = scaled[0, : len(item)]
+        np.multiply(item, np.uint64(whole), out=part)
+        # the float64 product is off by less than 1 for m and t below 2^53
+        part += np.rint(item * (rest / self.plan.plain_modulus)).astype(np.uint64)
+        return scaled
+
+    def decrypt(self, buffer: SealBuffer, decryptor: Any, c0: Words, c1: Words) -> Any:
+        """See :class:`Encoding`."""
         plaintext = sealapi.Plaintext()
-        total = np.empty(length, np.float64)
-        block = self._plan.values_per_plaintext
-        try:
-            items = split_payload(payload, self._plan.plaintexts(length), wire.sum_bytes)
-            with SealBuffer() as buffer:
-                for index, item in enumerate(items):
-                    decryptor.decrypt(wire.load(buffer, wire.unpack(item)), plaintext)
-                    slots = dump_plaintext(buffer, plaintext, self._plan.slots)
-                    part = total[index * block : (index + 1) * block]
-                    part[:] = unpack_sum(slots, self._plan, count, len(part))
-        except (PayloadError, SealDataError) as error:
-            raise SumError("malformed", str(error)) from error
-        except ValueError as error:
-            raise SumError("not_a_sum", f"{error}; wrong key, wrong count or tampered") from error
-        return total
+        decryptor.decrypt(self.wire().join(buffer, c0, c1), plaintext)
+        return plaintext
+
+    def add_noise(
+        self, buffer: SealBuffer, bodies: NDArray[np.uint64], length: int, source: RandomSource
+    ) -> None:
+        """See :class:`Encoding`; noise is a plaintext that SEAL adds to a ciphertext with these c0."""
+        if self.noise is None or not self.plan.server_noise_bound:
+            return
+        evaluator, wire = sealapi.Evaluator(seal_context(self.parameters)), self.wire()
+        per_plaintext = self.values_per_plaintext
+        for index, body in enumerate(bodies):
+            drawn = self.noise.draw(min(per_plaintext, length - index * per_plaintext), source)
+            plaintext = self.plaintext(buffer, pack(server_noise_levels(drawn, self.plan), self.plan))
+            ciphertext = wire.join(buffer, body, np.ones_like(body))
+            evaluator.add_plain_inplace(ciphertext, plaintext)
+            body[:] = wire.split(buffer, ciphertext)[0]
+
+    def values(self, buffer: SealBuffer, plaintext: Any, count: int, length: int) -> NDArray[np.float64]:
+        """See :class:`Encoding`."""
+        slots = dump_plaintext(buffer, plaintext, self.plan.slots)
+        return unpack_sum(slots, self.plan, count, length, self.plan.server_noise_bound > 0)
+
+    def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
+        """Return round(t phase / q) mod t, by SEAL: a ciphertext whose c1 is zero decrypts under any key."""
+        context = seal_context(self.parameters)
+        decryptor = sealapi.Decryptor(context, _any_key(self.parameters))
+        plaintext = sealapi.Plaintext()
+        decryptor.decrypt(self.wire().join(buffer, phase, np.zeros_like(phase)), plaintext)
+        return plaintext
 
 
-def split_payload(payload: bytes | memoryview, count: int, item_bytes: int) -> list[memoryview]:
-    """Return views of the ``count`` items of ``item_bytes`` each; nothing is copied.
+_KEYS: dict[SealParameters, Any] = {}
 
-    Raises:
-        PayloadError: ``truncated`` or ``oversized`` unless the size is exactly that.
-    """
-    expected = count * item_bytes
-    if len(payload) != expected:
-        cause: PayloadCause = "truncated" if len(payload) < expected else "oversized"
-        raise PayloadError(cause, f"{len(payload)} bytes, {expected} expected")
-    view = memoryview(payload)
-    return [view[start : start + item_bytes] for start in range(0, expected, item_bytes)]
+
+def _any_key(parameters: SealParameters) -> Any:
+    """Return a key that protects nothing."""
+    if parameters not in _KEYS:
+        _KEYS[parameters] = sealapi.KeyGenerator(seal_context(parameters)).secret_key()
+    return _KEYS[parameters]

@@ -1,25 +1,39 @@
-"""What every update scheme can do: the one interface that clients, server and key holder use.
+"""What every update scheme can do: the one interface that clients, server and key holders use.
 
-The three parties get three objects, so that none holds more than it needs: clients encode, the
-server's :class:`Aggregator` adds without any key, and a :class:`SumDecoder` reads the sum.
+A client's update is split in two. The ``body`` goes to the server, which adds bodies and has no
+key. The ``mask`` is what key holders need of it: they add the masks of the clients they were shown,
+themselves, and answer with their part of opening that sum and no other. So whatever the server adds,
+it can only be opened as the sum of the clients whose signatures the holders have checked.
+
+    client: encode -> (mask, body)     server: add bodies     holders: open(masks) -> answers
+    server: open(answers) -> sum of the updates
+
+A scheme in which the holders' work does not grow with the model (one key ciphertext per client as
+its mask) fits the same three objects.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.errors import UserError
+from fedpriv.privacy.noise import RandomSource
 from fedpriv.types import FloatVector
 
+if TYPE_CHECKING:
+    from fedpriv.he.identity import Enrolment
+
+Buffer = bytes | bytearray | memoryview
 PayloadCause = Literal["truncated", "oversized", "malformed", "non_finite"]
 SumCause = Literal["too_few_clients", "too_many_clients", "malformed", "not_a_sum"]
 
 
 class PayloadError(ValueError):
-    """A client's payload that was refused.
+    """A client's mask or body that was refused.
 
     Attributes:
         cause: one of :data:`PayloadCause`, for counting.
@@ -32,7 +46,7 @@ class PayloadError(ValueError):
 
 
 class SumError(ValueError):
-    """A sum that was not decoded.
+    """A sum that was not opened.
 
     Attributes:
         cause: one of :data:`SumCause`.
@@ -44,90 +58,100 @@ class SumError(ValueError):
         self.cause: SumCause = cause
 
 
+class KeyRefused(ValueError):
+    """A key, or a step of making one, that does not check.
+
+    Attributes:
+        cause: a short identifier, for counting.
+    """
+
+    def __init__(self, cause: str, detail: str) -> None:
+        """Keep the cause and what was found."""
+        super().__init__(f"key {cause}: {detail}")
+        self.cause = cause
+
+
 @dataclass(frozen=True)
 class Encoded:
     """One update, ready for its envelope.
 
     Attributes:
-        payload: the bytes.
+        mask: for the key holders; empty where a scheme has none.
+        body: for the server.
         clipped: coordinates that lay outside the scheme's range and saturated.
     """
 
-    payload: bytes
+    mask: bytes | bytearray
+    body: bytes | bytearray
     clipped: int
 
 
 class Aggregator(ABC):
-    """Adds the payloads of one round. Holds no key and only the running sum."""
+    """The server's side of one round: adds bodies, holds no key and only the running sum."""
 
-    def __init__(self, length: int) -> None:
-        """Prepare for updates of ``length`` coordinates."""
-        self.length = _positive(length)
+    def __init__(self, length: int, max_clients: int) -> None:
+        """Prepare for at most ``max_clients`` updates of ``length`` coordinates."""
+        self.length = positive(length)
+        self.max_clients = max_clients
         self.count = 0
-        """Payloads added so far."""
+        """Bodies added so far."""
 
-    @abstractmethod
-    def add(self, payload: bytes | memoryview) -> None:
-        """Add one client's payload.
+    def add(self, body: Buffer) -> None:
+        """Add one client's body.
 
         Guarantee:
-            a refused payload leaves sum and count as they were.
+            A refused body leaves sum and count as they were.
 
         Raises:
-            PayloadError: when the payload is refused; sizes and structure are checked before
-                anything is parsed.
+            PayloadError: when the body is refused; size and structure are checked before anything
+                is added.
+            SumError: ``too_many_clients`` beyond ``max_clients``.
         """
+        if self.count >= self.max_clients:
+            raise SumError("too_many_clients", f"{self.count + 1}, at most {self.max_clients} planned")
+        self._add(body)
+        self.count += 1
 
     @abstractmethod
-    def result(self) -> bytes:
-        """Serialise the sum.
+    def _add(self, body: Buffer) -> None:
+        """Check and add a body."""
 
-        Raises:
-            ValueError: when nothing was added.
-        """
+    def body_sum(self) -> bytes:
+        """Return what the key holders get besides the masks; nothing where they need nothing."""
+        return b""
 
-
-class SumDecoder(ABC):
-    """Reads sums, never a single client's update.
-
-    Guarantee:
-        :meth:`decode_sum` refuses a ``count`` below ``min_clients``.
-
-    Edge cases:
-        The count is the server's word: that the sum really holds that many clients must be
-        checked by whoever calls, e.g. from the clients' signatures.
-    """
-
-    def __init__(self, min_clients: int, max_clients: int) -> None:
-        """Decode sums of ``min_clients`` to ``max_clients`` updates."""
-        if not 1 <= min_clients <= max_clients:
-            raise UserError(f"secure.min_clients={min_clients}: choose 1 to federation.clients={max_clients}")
-        self.min_clients = min_clients
-        self.max_clients = max_clients
-
-    def decode_sum(self, payload: bytes | memoryview, count: int, length: int) -> NDArray[np.float64]:
-        """Decode what :meth:`Aggregator.result` made.
+    @abstractmethod
+    def open(self, answers: Sequence[Buffer]) -> NDArray[np.float64]:
+        """Return the sum of all updates added, (P,) float64.
 
         Args:
-            payload: the serialised sum.
-            count: how many updates it holds.
-            length: P, coordinates per update.
-
-        Returns:
-            (P,) float64, the sum of the updates.
+            answers: of all key holders, in the order of their numbers.
 
         Raises:
-            SumError: when the count is outside the limits, or the payload is no such sum.
+            SumError: when nothing was added, an answer is malformed, or the answers open no such sum.
         """
-        if count < self.min_clients:
-            raise SumError("too_few_clients", f"{count}, at least {self.min_clients} needed")
-        if count > self.max_clients:
-            raise SumError("too_many_clients", f"{count}, at most {self.max_clients} planned")
-        return self._decode(payload, count, _positive(length))
+
+
+class Holder(ABC):
+    """One key holder's secret and what it does with it.
+
+    Attributes:
+        digest: as :attr:`UpdateCodec.digest`, with the key that this holder really has.
+    """
+
+    digest: bytes
 
     @abstractmethod
-    def _decode(self, payload: bytes | memoryview, count: int, length: int) -> NDArray[np.float64]:
-        """Decode a sum whose count was checked."""
+    def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
+        """Return this holder's part of opening the sum of the clients whose masks these are.
+
+        Who these clients are, how many, and whether a sum of theirs was opened before is the
+        caller's to check.
+
+        Raises:
+            PayloadError: when a mask is not one of this scheme and length.
+            SumError: when the sum cannot be opened.
+        """
 
 
 class UpdateCodec(ABC):
@@ -135,42 +159,80 @@ class UpdateCodec(ABC):
 
     Attributes:
         scheme: the name it is configured and sealed under.
-        needs_keyholder: whether only a key holder can read the sum.
+        holders: answers that it takes to open a sum; 0 when the server opens it alone.
+        needs_public_key: whether clients encrypt under a key that the holders make together.
         max_clients: most updates in one sum.
     """
 
-    scheme: ClassVar[str]
-    needs_keyholder: ClassVar[bool]
+    scheme: str
+    holders: int = 0
+    needs_public_key: bool = False
     max_clients: int
 
+    @property
     @abstractmethod
-    def encode(self, vector: FloatVector, random: np.random.Generator) -> Encoded:
+    def digest(self) -> bytes:
+        """SHA-256 over everything public that all parties must share: scheme, parameters, packing, key."""
+
+    @abstractmethod
+    def encode(
+        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
+    ) -> Encoded:
         """Encode one client's update, already weighted.
 
         Args:
             vector: (P,) float32.
             random: for rounding only; what protects the update comes from the operating system.
+            source: of discrete noise, where the codec adds any; None for the operating system's.
 
         Raises:
             NonFiniteUpdate: when the vector holds NaN or infinity.
             ValueError: when it is no float32 vector of at least one coordinate.
-        """
-
-    @abstractmethod
-    def max_payload_bytes(self, length: int) -> int:
-        """Return the most bytes that a payload of ``length`` coordinates may have."""
-
-    @abstractmethod
-    def aggregator(self, length: int) -> Aggregator:
-        """Return a fresh, key-less sum for updates of ``length`` coordinates."""
-
-    @abstractmethod
-    def decoder(self, min_clients: int) -> SumDecoder:
-        """Return what reads sums of at least ``min_clients`` updates.
-
-        Raises:
             UserError: when this party has no key that the scheme needs.
         """
+
+    @abstractmethod
+    def mask_bytes(self, length: int) -> int:
+        """Return the exact bytes of the mask of ``length`` coordinates."""
+
+    @abstractmethod
+    def body_bytes(self, length: int) -> int:
+        """Return the exact bytes of the body of ``length`` coordinates."""
+
+    @abstractmethod
+    def aggregator(self, length: int, source: RandomSource | None = None) -> Aggregator:
+        """Return a fresh, key-less sum for updates of ``length`` coordinates.
+
+        Args:
+            length: P.
+            source: of discrete noise, where the server adds any; None for the operating system's.
+        """
+
+    def holder(self, folder: Path) -> Holder:
+        """Return the key holder whose key lies in ``folder``.
+
+        Raises:
+            UserError: when the key is missing, damaged or of another run or codec.
+        """
+        raise ValueError(f"{self.scheme}: has no key holders")
+
+    def with_key_folder(self, folder: Path) -> "UpdateCodec":
+        """Return this codec with the client's key from its ``folder``; itself where clients have none.
+
+        Raises:
+            UserError: when the key is missing, damaged or of another codec.
+        """
+        del folder
+        return self
+
+    def with_public_key(self, data: Buffer, run_id: bytes, enrolment: "Enrolment") -> "UpdateCodec":
+        """Return this codec with the holders' joint key; itself where there is none.
+
+        Raises:
+            KeyRefused: unless every enrolled holder has endorsed this key for this run.
+        """
+        del data, run_id, enrolment
+        return self
 
 
 def checked_vector(vector: FloatVector) -> FloatVector:
@@ -184,8 +246,20 @@ def checked_vector(vector: FloatVector) -> FloatVector:
     return vector
 
 
-def _positive(length: int) -> int:
+def positive(length: int) -> int:
     """Return ``length`` if there is at least one coordinate."""
     if length < 1:
         raise ValueError(f"length={length}: an update has at least one coordinate")
     return length
+
+
+def require_size(data: Buffer, expected: int) -> memoryview:
+    """Return a view of ``data`` if it has exactly ``expected`` bytes.
+
+    Raises:
+        PayloadError: ``truncated`` or ``oversized`` otherwise.
+    """
+    if len(data) != expected:
+        cause: PayloadCause = "truncated" if len(data) < expected else "oversized"
+        raise PayloadError(cause, f"{len(data)} bytes, {expected} expected")
+    return memoryview(data)

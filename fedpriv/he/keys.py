@@ -4,20 +4,21 @@ With scheme ``bfv`` all clients and the key holder share this one symmetric key;
 has it. Whoever has it and sees the ciphertexts reads every client's update.
 """
 
-import contextlib
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
 from tenseal import sealapi
 
 from fedpriv.errors import UserError
-from fedpriv.he.parameters import BFVParameters, seal_context
+from fedpriv.he.key_files import read_private, write_private
+from fedpriv.he.parameters import SealParameters, seal_context
+from fedpriv.he.ring import Ring
 from fedpriv.he.sealio import SealBuffer, SealDataError
 
 _MAGIC = b"FPSECKEY"
@@ -36,7 +37,7 @@ class SecretKey:
 
     __slots__ = ("_key", "key_id", "parameters")
 
-    def __init__(self, parameters: BFVParameters, key_id: bytes, key: Any) -> None:
+    def __init__(self, parameters: SealParameters, key_id: bytes, key: Any) -> None:
         """Hold a ``sealapi.SecretKey``; use :func:`generate_key` or :func:`load_key`."""
         self.parameters = parameters
         self.key_id = key_id
@@ -51,9 +52,22 @@ class SecretKey:
         """
         return hashlib.sha256(b"fedpriv-key-1" + self.parameters.fingerprint + self.key_id).hexdigest()[:32]
 
-    def encryptor(self) -> Any:
-        """Return a ``sealapi.Encryptor`` for symmetric encryption."""
-        return sealapi.Encryptor(seal_context(self.parameters), self._key)
+    def coefficients(self) -> NDArray[np.int8]:
+        """Return the secret polynomial, (N,) in {-1, 0, 1}.
+
+        Raises:
+            ValueError: when it is not ternary.
+        """
+        ring, primes = Ring(self.parameters), len(self.parameters.coeff_bits)
+        with SealBuffer() as buffer:
+            body = buffer.dump(self._key, self.parameters.key_bytes)
+            words = np.frombuffer(body, "<u8")[-primes * self.parameters.poly_degree :].reshape(primes, -1)
+            residues = ring.from_ntt(buffer, words[: len(ring.moduli)])[0].astype(np.int64)
+        residues[residues == int(ring.moduli[0, 0]) - 1] = -1
+        if np.abs(residues).max() > 1:
+            raise ValueError("secret key: is not ternary")
+        secret: NDArray[np.int8] = residues.astype(np.int8)
+        return secret
 
     def decryptor(self) -> Any:
         """Return a ``sealapi.Decryptor``."""
@@ -68,7 +82,7 @@ class SecretKey:
         raise TypeError("SecretKey: cannot be pickled or copied; pass the path of its file")
 
 
-def generate_key(parameters: BFVParameters) -> SecretKey:
+def generate_key(parameters: SealParameters) -> SecretKey:
     """Draw a uniform ternary key; SEAL seeds its Blake2xb generator from /dev/urandom for it."""
     key = sealapi.KeyGenerator(seal_context(parameters)).secret_key()
     return SecretKey(parameters, secrets.token_bytes(16), key)
@@ -91,31 +105,10 @@ def save_key(key: SecretKey, path: Path) -> None:
         body = buffer.dump(key._key, key.parameters.key_bytes)
     data = _HEADER.pack(_MAGIC, _VERSION, 0, key.parameters.fingerprint, key.key_id, len(body)) + body
     data += hashlib.sha256(data).digest()
-    if path.exists():
-        raise UserError(f"{path}: exists already; choose another name or move the old key away")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        # A hard link fails where the name exists; a rename would replace what appeared meanwhile.
-        os.link(temporary, path)
-        _sync_folder(path.parent)
-    except FileExistsError as error:
-        raise UserError(f"{path}: exists already; choose another name or move the old key away") from error
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write the key: {error.strerror}; choose a writable folder"
-        ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            temporary.unlink()
+    write_private(path, data)
 
 
-def load_key(path: Path, parameters: BFVParameters) -> SecretKey:
+def load_key(path: Path, parameters: SealParameters) -> SecretKey:
     """Read a key file that was made for ``parameters``.
 
     Edge cases:
@@ -126,14 +119,7 @@ def load_key(path: Path, parameters: BFVParameters) -> SecretKey:
     Raises:
         UserError: on each of these, and when the file cannot be read.
     """
-    try:
-        # Non-blocking, so that a named pipe is refused and not waited for.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            data = _read_private(path, file, _HEADER.size + parameters.key_bytes + _DIGEST_BYTES)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read the key: {error.strerror}; name another, or none to have one made"
-        ) from error
+    data = read_private(path, _HEADER.size + parameters.key_bytes + _DIGEST_BYTES)
     content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if len(content) < _HEADER.size or not content.startswith(_MAGIC):
         raise UserError(f"{path}: not a fedpriv key file; name another, or none to have one made")
@@ -157,25 +143,3 @@ def load_key(path: Path, parameters: BFVParameters) -> SecretKey:
     except SealDataError as error:
         raise UserError(f"{path}: SEAL refuses the key; restore it from a copy or make a new key") from error
     return SecretKey(parameters, key_id, key)
-
-
-def _read_private(path: Path, file: BinaryIO, max_bytes: int) -> bytes:
-    """Read a whole open file once its kind, mode and size are acceptable."""
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path}: not a regular file; name the key file itself")
-    if status.st_mode & 0o077:
-        mode = stat.S_IMODE(status.st_mode)
-        raise UserError(f"{path}: mode {mode:04o} lets others read the key; run chmod 600 on it")
-    if status.st_size > max_bytes:
-        raise UserError(f"{path}: {status.st_size} bytes, a key has at most {max_bytes}; name a key file")
-    return file.read(max_bytes)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in ``folder`` survive a crash."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,165 +6,157 @@ levels is at most n * (2^bits - 1). One slot carries ``values_per_slot`` digits 
 bits + ceil(log2(max_clients)) bits each: sums of up to ``max_clients`` updates never carry into a
 neighbour (as in BatchCrypt: Zhang et al., USENIX ATC 2020, section 4.2, with offsets in place of
 two's complement).
+
+Noise for differential privacy is added to the levels as integers (:mod:`fedpriv.privacy.sum_plan`),
+with an offset of its own bound, so that no digit is ever negative; the digits are wide enough for
+the largest noise that can be drawn, and what does not fit is refused before the run.
 """
 
 import math
-from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.errors import UserError
-from fedpriv.he.primes import batching_prime
+from fedpriv.he.packing_plan import MAX_BITS, MAX_CLIENTS, PackingPlan, plan_packing, quantisation_step
 from fedpriv.types import FloatVector
 
-MAX_BITS = 24
-"""A float32 has no more bits of precision than that."""
-MAX_CLIENTS = 1000
-"""Largest federation that the noise rule below was measured for."""
-_NOISE_DEVIATION = math.sqrt(10.5)
-_TAIL_DEVIATIONS = 12.0
+__all__ = [
+    "MAX_BITS",
+    "MAX_CLIENTS",
+    "NonFiniteUpdate",
+    "PackingPlan",
+    "add_client_noise",
+    "pack",
+    "plan_packing",
+    "quantisation_step",
+    "quantise",
+    "server_noise_levels",
+    "unpack_sum",
+]
+
+_ROUNDINGS = 256
+"""Conditional rounding fails by bad luck less often than 0.61^256 < 1e-54."""
+_NORM_BLOCK = 1 << 16
 
 
 class NonFiniteUpdate(ValueError):
     """An update that holds NaN or infinity, which no integer stands for."""
 
 
-@dataclass(frozen=True)
-class PackingPlan:
-    """How updates become slots; made by :func:`plan_packing`, which checks that everything fits.
-
-    Attributes:
-        bits: bits of one quantised coordinate.
-        max_clients: most updates that one sum may hold.
-        values_per_slot: coordinates that share one slot.
-        value_range: coordinates outside [-value_range, value_range] saturate.
-        slots: slots of one plaintext: its coefficients, the ring degree N.
-        plain_modulus: t, a prime = 1 mod 2N with values_per_slot * digit_bits <= log2(t) - 1.
-    """
-
-    bits: int
-    max_clients: int
-    values_per_slot: int
-    value_range: float
-    slots: int
-    plain_modulus: int
-
-    @property
-    def digit_bits(self) -> int:
-        """Bits between neighbours in a slot."""
-        return _digit_bits(self.bits, self.max_clients)
-
-    @property
-    def offset(self) -> int:
-        """The level of zero."""
-        return 1 << (self.bits - 1)
-
-    @property
-    def step(self) -> float:
-        """Distance between neighbouring levels, in units of the coordinates."""
-        return self.value_range / (self.offset - 1)
-
-    @property
-    def values_per_plaintext(self) -> int:
-        """Coordinates that one plaintext of ``slots`` slots carries."""
-        return self.slots * self.values_per_slot
-
-    def plaintexts(self, length: int) -> int:
-        """Return how many plaintexts ``length`` coordinates fill."""
-        return -(-length // self.values_per_plaintext)
-
-
-def plan_packing(
-    bits: int,
-    max_clients: int,
-    values_per_slot: int | None = None,
-    value_range: float = 0.5,
-    slots: int = 4096,
-    data_modulus_bits: int = 54,
-) -> PackingPlan:
-    """Choose the packing and the smallest plaintext modulus that carries it.
-
-    The digits need k * (bits + ceil(log2(max_clients))) <= log2(t) - 1; the spare bit lets the key
-    holder recognise garbage. The noise of n fresh symmetric encryptions must stay below q / (2t)
-    (Fan and Vercauteren, eprint 2012/144, section 4, lemma 1): each adds a centred binomial error of
-    variance 10.5 and a rounding error of at most 1/2, so the rule is
-    12 * sqrt(10.5 n) + n / 2 <= q / (2t).
-
-    Args:
-        bits: bits per coordinate, 2 to 24.
-        max_clients: largest number of updates in a sum, 1 to 1000.
-        values_per_slot: coordinates per slot; None takes as many as fit.
-        value_range: largest magnitude that is represented, > 0.
-        slots: slots per plaintext, the ring degree.
-        data_modulus_bits: log2 of the modulus q of fresh ciphertexts.
-
-    Raises:
-        UserError: when a value is out of its range, or the digits do not fit.
-    """
-    _check_range("secure.bits", bits, 2, MAX_BITS)
-    _check_range("federation.clients", max_clients, 1, MAX_CLIENTS)
-    if not (math.isfinite(value_range) and value_range > 0):
-        raise UserError(f"secure.value_range={value_range}: choose a positive finite number")
-    digit = _digit_bits(bits, max_clients)
-    capacity = _capacity_bits(max_clients, data_modulus_bits)
-    largest = capacity // digit
-    chosen = largest if values_per_slot is None else values_per_slot
-    if chosen < 1:
-        raise UserError(f"secure.values_per_slot={chosen}: choose at least 1, or null for as many as fit")
-    if chosen > largest:
-        fitting = max(
-            (b for b in range(2, bits) if chosen * _digit_bits(b, max_clients) <= capacity), default=0
-        )
-        fewer_bits = f" or secure.bits={fitting}" if fitting else ""
-        raise UserError(
-            f"secure.bits={bits} with secure.values_per_slot={chosen} cannot hold "
-            f"federation.clients={max_clients}: {chosen * digit} bits needed, {capacity} there; "
-            f"set secure.values_per_slot={largest}{fewer_bits}"
-        )
-    return PackingPlan(
-        bits=bits,
-        max_clients=max_clients,
-        values_per_slot=chosen,
-        value_range=float(value_range),
-        slots=slots,
-        plain_modulus=batching_prime(1 << (chosen * digit + 1), slots),
-    )
-
-
 def quantise(
-    vector: FloatVector, plan: PackingPlan, random: np.random.Generator
+    vector: FloatVector, plan: PackingPlan, random: np.random.Generator, norm_bound: float | None = None
 ) -> tuple[NDArray[np.uint32], int]:
     """Round coordinates to levels at random, without bias.
 
     Guarantee:
         E[level] = x / step + offset for |x| <= value_range, and |level - offset - x / step| < 1.
+        With ``norm_bound`` the L2 norm of (levels - offset), integers, is at most that, whatever the
+        draws: the rounding is repeated until it is (conditional rounding: Kairouz, Liu, Steinke 2021,
+        arXiv 2102.06387, section 4). This is what the sensitivity of a noisy sum rests on.
 
     Edge cases:
         |x| > value_range saturates to the nearer end and is counted.
         NaN or infinity anywhere raises :class:`NonFiniteUpdate`.
         0, value_range and -value_range are exact.
+        With ``norm_bound`` each level is biased as far as draws were refused. At the bound of
+        :func:`fedpriv.privacy.sum_plan.sensitivity` a draw is refused with probability below 0.61.
 
     Args:
-        vector: (P,) float32.
+        vector: (P,) float32; the WHOLE update where ``norm_bound`` is given, no block of it.
         plan: the packing.
-        random: draws one number per coordinate.
+        random: draws one number per coordinate and attempt.
+        norm_bound: largest L2 norm in steps; None does not bound it.
 
     Returns:
         Levels (P,) in [1, 2^bits - 1], and how many coordinates saturated.
+
+    Raises:
+        NonFiniteUpdate: see above.
+        ValueError: when the vector is too long for ``norm_bound``: it was not clipped.
     """
     if not np.isfinite(vector).all():
         raise NonFiniteUpdate("update: holds NaN or infinity")
     saturated = int(np.count_nonzero(np.abs(vector) > plan.value_range))
     scaled = vector.astype(np.float64)
     scaled /= plan.step
+    if norm_bound is None:
+        return _rounded(scaled, plan, random), saturated
+    limit = plan.offset - 1
+    norm = float(np.linalg.norm(np.clip(scaled, -limit, limit)))
+    if norm <= norm_bound:
+        squared_bound = math.floor(Fraction(norm_bound) ** 2)
+        for _ in range(_ROUNDINGS):
+            levels = _rounded(scaled.copy(), plan, random)
+            if _squared_norm(levels, plan.offset) <= squared_bound:
+                return levels, saturated
+    raise ValueError(f"update: norm of {norm:.6g} steps, too long for a bound of {norm_bound:.6g}; clip it")
+
+
+def _rounded(
+    scaled: NDArray[np.float64], plan: PackingPlan, random: np.random.Generator
+) -> NDArray[np.uint32]:
+    """Round steps to levels; ``scaled`` is overwritten."""
     # A float32 draw is at most 1 - 2^-24, so that the float64 sum never rounds an exact level upwards.
-    scaled += random.random(len(vector), dtype=np.float32)
+    scaled += random.random(len(scaled), dtype=np.float32)
     np.floor(scaled, out=scaled)
     limit = plan.offset - 1
     np.clip(scaled, -limit, limit, out=scaled)
     scaled += plan.offset
-    return scaled.astype(np.uint32), saturated
+    return scaled.astype(np.uint32)
+
+
+def _squared_norm(levels: NDArray[np.uint32], offset: int) -> int:
+    """Return the exact sum of (level - offset)^2; a block of 2^16 squares below 2^46 fits int64."""
+    total = 0
+    for start in range(0, len(levels), _NORM_BLOCK):
+        centred = levels[start : start + _NORM_BLOCK].astype(np.int64) - offset
+        total += int(np.dot(centred, centred))
+    return total
+
+
+def add_client_noise(
+    levels: NDArray[np.uint32], noise: NDArray[np.int64], plan: PackingPlan
+) -> NDArray[np.uint32]:
+    """Return levels + noise + client_noise_bound: a noisy update, ready for :func:`pack`.
+
+    Args:
+        levels: (P,) of :func:`quantise`.
+        noise: (P,) in steps.
+        plan: the packing.
+
+    Returns:
+        (P,) in [1, 2^bits - 1 + 2 client_noise_bound].
+
+    Raises:
+        ValueError: when the shapes differ or noise exceeds the bound: it would run into a neighbour.
+    """
+    return _with_offset(noise + levels, noise, plan.client_noise_bound)
+
+
+def server_noise_levels(noise: NDArray[np.int64], plan: PackingPlan) -> NDArray[np.uint32]:
+    """Return noise + server_noise_bound: what the server packs and adds to a sum once.
+
+    Args:
+        noise: (P,) in steps.
+        plan: the packing.
+
+    Returns:
+        (P,) in [0, 2 server_noise_bound].
+
+    Raises:
+        ValueError: when noise exceeds the bound.
+    """
+    return _with_offset(noise, noise, plan.server_noise_bound)
+
+
+def _with_offset(values: NDArray[np.int64], noise: NDArray[np.int64], bound: int) -> NDArray[np.uint32]:
+    """Return values + bound as levels, once the noise in them is known to stay within the bound."""
+    if values.shape != noise.shape:
+        raise ValueError(f"noise: shape {noise.shape} for levels that broadcast it to {values.shape}")
+    if len(noise) and (int(noise.min()) < -bound or int(noise.max()) > bound):
+        raise ValueError(f"noise: beyond the {bound} steps that the packing has room for")
+    return (values + bound).astype(np.uint32)
 
 
 def pack(levels: NDArray[np.uint32], plan: PackingPlan) -> NDArray[np.uint64]:
@@ -181,22 +173,27 @@ def pack(levels: NDArray[np.uint32], plan: PackingPlan) -> NDArray[np.uint64]:
     return slots
 
 
-def unpack_sum(slots: NDArray[np.uint64], plan: PackingPlan, count: int, length: int) -> NDArray[np.float64]:
-    """Turn a sum of ``count`` packed updates into the sum of their quantised coordinates.
+def unpack_sum(
+    slots: NDArray[np.uint64], plan: PackingPlan, count: int, length: int, server_noise: bool = False
+) -> NDArray[np.float64]:
+    """Turn a sum of ``count`` packed updates into the sum of their quantised, noisy coordinates.
 
     Args:
         slots: (S,) sums of slots, S * values_per_slot >= length.
         plan: the packing they were made with.
-        count: how many updates were added.
+        count: how many updates were added, each with its noise where the plan has room for it.
         length: P, coordinates per update.
+        server_noise: whether the server's noise was added too, once.
 
     Returns:
-        (P,) float64: step * (sum of levels - count * offset).
+        (P,) float64: step * (sum of levels - count * (offset + client_noise_bound)
+        - server_noise_bound), the last term only with ``server_noise``.
 
     Raises:
         ValueError: when the slots are no sum of ``count`` updates: a digit outside
-            [count, count * (2^bits - 1)], or something where the padding is zero. A wrong key
-            gives uniform slots, of which almost half exceed what the digits can hold.
+            [count, count * (2^bits - 1 + 2 client_noise_bound) + 2 server_noise_bound], or something
+            where the padding is zero. A wrong key gives uniform slots, of which almost half exceed
+            what the digits can hold.
     """
     per_slot, width = plan.values_per_slot, plan.digit_bits
     sums = np.empty(len(slots) * per_slot, np.int64)
@@ -204,26 +201,10 @@ def unpack_sum(slots: NDArray[np.uint64], plan: PackingPlan, count: int, length:
     for position in range(per_slot):
         sums[position::per_slot] = (slots >> np.uint64(position * width)) & mask
     used, padding = sums[:length], sums[length:]
-    highest = count * ((1 << plan.bits) - 1)
+    server_bound = plan.server_noise_bound if server_noise else 0
+    highest = count * ((1 << plan.bits) - 1 + 2 * plan.client_noise_bound) + 2 * server_bound
     overflow = bool((slots >> np.uint64(per_slot * width)).any())
     if overflow or padding.any() or int(used.min()) < count or int(used.max()) > highest:
         raise ValueError(f"slots: not a sum of {count} updates")
-    used -= count * plan.offset
+    used -= count * (plan.offset + plan.client_noise_bound) + server_bound
     return np.multiply(used, plan.step, dtype=np.float64)
-
-
-def _digit_bits(bits: int, max_clients: int) -> int:
-    """Bits that a sum of ``max_clients`` levels needs."""
-    return bits + (max_clients - 1).bit_length()
-
-
-def _capacity_bits(max_clients: int, data_modulus_bits: int) -> int:
-    """Largest k * digit_bits whose plaintext modulus, about 2^(k * digit_bits + 1), survives the noise."""
-    noise = _TAIL_DEVIATIONS * _NOISE_DEVIATION * math.sqrt(max_clients) + max_clients / 2
-    return math.floor(data_modulus_bits - 1 - math.log2(noise) - 1e-3) - 1
-
-
-def _check_range(name: str, value: int, lowest: int, highest: int) -> None:
-    """Refuse an integer outside [lowest, highest]."""
-    if not lowest <= value <= highest:
-        raise UserError(f"{name}={value}: choose {lowest} to {highest}")

@@ -1,93 +1,85 @@
 """Updates without encryption: what the other schemes are compared with."""
 
-from typing import ClassVar
+import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.he.codec import (
     Aggregator,
+    Buffer,
     Encoded,
-    PayloadCause,
     PayloadError,
-    SumDecoder,
     SumError,
     UpdateCodec,
     checked_vector,
+    require_size,
 )
 from fedpriv.he.packing import NonFiniteUpdate
+from fedpriv.privacy.noise import RandomSource
 from fedpriv.types import FloatVector
 
 
 class PlainCodec(UpdateCodec):
-    """Payload: the coordinates as little-endian float32; the sum is float64.
+    """Body: the coordinates as little-endian float32; the sum is float64. No mask.
 
     It protects nothing: the server reads every update.
     """
 
-    scheme: ClassVar[str] = "plain"
-    needs_keyholder: ClassVar[bool] = False
+    scheme: str = "plain"
 
     def __init__(self, max_clients: int) -> None:
         """Sum at most ``max_clients`` updates."""
         self.max_clients = max_clients
 
-    def encode(self, vector: FloatVector, random: np.random.Generator) -> Encoded:
-        """Copy the coordinates; ``random`` is not used."""
-        del random
+    @property
+    def digest(self) -> bytes:
+        """See :class:`UpdateCodec`."""
+        return hashlib.sha256(b"fedpriv-plain-2").digest()
+
+    def encode(
+        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
+    ) -> Encoded:
+        """Copy the coordinates; nothing is drawn."""
+        del random, source
         if not np.isfinite(checked_vector(vector)).all():
             raise NonFiniteUpdate("update: holds NaN or infinity")
-        return Encoded(vector.astype("<f4", copy=False).tobytes(), clipped=0)
+        return Encoded(b"", vector.astype("<f4", copy=False).tobytes(), clipped=0)
 
-    def max_payload_bytes(self, length: int) -> int:
-        """Return 4 bytes per coordinate, which is exact."""
+    def mask_bytes(self, length: int) -> int:
+        """Return 0."""
+        return 0
+
+    def body_bytes(self, length: int) -> int:
+        """Return 4 bytes per coordinate."""
         return 4 * length
 
-    def aggregator(self, length: int) -> Aggregator:
+    def aggregator(self, length: int, source: RandomSource | None = None) -> Aggregator:
         """Return a float64 sum of zeros."""
-        return PlainAggregator(length)
-
-    def decoder(self, min_clients: int) -> SumDecoder:
-        """Return a decoder; anybody can read a plain sum."""
-        return PlainSumDecoder(min_clients, self.max_clients)
+        del source
+        return PlainAggregator(length, self.max_clients)
 
 
 class PlainAggregator(Aggregator):
-    """One float64 vector; the order of adding decides the last bit, so equal orders give equal bytes."""
+    """One float64 vector; the order of adding decides the last bit, so equal orders give equal sums."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, max_clients: int) -> None:
         """Start from zero."""
-        super().__init__(length)
+        super().__init__(length, max_clients)
         self._sum = np.zeros(length, np.float64)
 
-    def add(self, payload: bytes | memoryview) -> None:
+    def _add(self, body: Buffer) -> None:
         """Add little-endian float32 coordinates."""
-        expected = 4 * self.length
-        if len(payload) != expected:
-            cause: PayloadCause = "truncated" if len(payload) < expected else "oversized"
-            raise PayloadError(cause, f"{len(payload)} bytes, {expected} expected")
-        update = np.frombuffer(payload, "<f4")
+        update = np.frombuffer(require_size(body, 4 * self.length), "<f4")
         if not np.isfinite(update).all():
             raise PayloadError("non_finite", "holds NaN or infinity")
         self._sum += update
-        self.count += 1
 
-    def result(self) -> bytes:
-        """Return the sum as little-endian float64."""
+    def open(self, answers: Sequence[Buffer]) -> NDArray[np.float64]:
+        """Return the sum; there is nobody to answer."""
+        if answers:
+            raise SumError("malformed", f"{len(answers)} answers, none expected")
         if not self.count:
-            raise ValueError("sum: nothing was added")
-        return self._sum.astype("<f8", copy=False).tobytes()
-
-
-class PlainSumDecoder(SumDecoder):
-    """Reads the bytes of :class:`PlainAggregator`."""
-
-    def _decode(self, payload: bytes | memoryview, count: int, length: int) -> NDArray[np.float64]:
-        """Read little-endian float64."""
-        del count
-        if len(payload) != 8 * length:
-            raise SumError("malformed", f"{len(payload)} bytes, {8 * length} expected")
-        total = np.frombuffer(payload, "<f8").astype(np.float64)
-        if not np.isfinite(total).all():
-            raise SumError("not_a_sum", "holds NaN or infinity")
-        return total
+            raise SumError("too_few_clients", "nothing was added")
+        return self._sum.copy()

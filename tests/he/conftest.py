@@ -1,25 +1,46 @@
+from collections.abc import Iterator
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from fedpriv.he.bfv import BFVCodec
 from fedpriv.he.keys import SecretKey, generate_key
+from fedpriv.he.parameters import SealParameters
+from tests.he.parties import Federation, Founder, found
 
-CLIENTS = 8
+PARAMETERS = SealParameters(plain_modulus=2_199_023_288_321)
+"""Of a bfv authority with 16 bits and 16 clients."""
+
+
+@pytest.fixture(scope="session")
+def parameters() -> SealParameters:
+    return PARAMETERS
+
+
+@pytest.fixture(scope="session")
+def server() -> SimpleNamespace:
+    """What a server knows of a bfv authority."""
+    return SimpleNamespace(parameters=PARAMETERS)
 
 
 @pytest.fixture(scope="session")
 def secret_key() -> SecretKey:
-    return generate_key(BFVCodec(max_clients=CLIENTS).parameters)
+    return generate_key(PARAMETERS)
 
 
 @pytest.fixture(scope="session")
-def client(secret_key) -> BFVCodec:
-    return BFVCodec(max_clients=CLIENTS, secret_key=secret_key)
+def federation(tmp_path_factory) -> Iterator[Founder]:
+    """A federation by scheme, keys and options; equal arguments give the one that was made before."""
+    made: dict[tuple, Federation] = {}
 
+    def find(scheme: str, keys: str, **options) -> Federation:
+        wanted = (scheme, keys, *sorted(options.items()))
+        if wanted not in made:
+            made[wanted] = found(tmp_path_factory.mktemp("keys"), scheme, keys, **options)
+        return made[wanted]
 
-@pytest.fixture(scope="session")
-def server() -> BFVCodec:
-    return BFVCodec(max_clients=CLIENTS)
+    yield find
+    made.clear()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fedpriv.he.packing import (
     quantise,
     unpack_sum,
 )
-from fedpriv.he.parameters import BFVParameters, seal_context
+from fedpriv.he.parameters import SealParameters, seal_context
 
 
 @settings(max_examples=60, deadline=None)
@@ -176,10 +176,11 @@ def test_something_in_the_padding_is_refused():
 def test_the_noise_of_a_full_federation_leaves_a_positive_budget(bits, clients):
     """Measured by SEAL on sums of the largest slots; plans at or next to the limit of the noise rule."""
     plan = plan_packing(bits, clients)
-    parameters = BFVParameters(plan.plain_modulus)
+    parameters = SealParameters(plan.plain_modulus)
     context, key = seal_context(parameters), generate_key(parameters)
     encoder, evaluator = sealapi.BatchEncoder(context), sealapi.Evaluator(context)
-    encryptor, decryptor = key.encryptor(), key.decryptor()
+    encryptor = sealapi.Encryptor(seal_context(key.parameters), key._key)
+    decryptor = key.decryptor()
     slot = pack(np.full(plan.values_per_slot, 2**bits - 1, np.uint32), plan).tolist()
     plaintext, total, fresh = sealapi.Plaintext(), sealapi.Ciphertext(), sealapi.Ciphertext()
     encoder.encode(slot * plan.slots, plaintext)
@@ -195,4 +196,4 @@ def test_the_noise_of_a_full_federation_leaves_a_positive_budget(bits, clients):
 def test_the_library_refuses_a_modulus_that_is_no_batching_prime():
     plan = plan_packing(16, 8)
     with pytest.raises(ValueError, match="prime"):
-        seal_context(BFVParameters(replace(plan, plain_modulus=plan.plain_modulus + 2).plain_modulus))
+        seal_context(SealParameters(replace(plan, plain_modulus=plan.plain_modulus + 2).plain_modulus))

@@ -13,7 +13,12 @@ def context(server):
 def test_a_ciphertext_survives_bytes(context, secret_key):
     plaintext, ciphertext = sealapi.Plaintext(), sealapi.Ciphertext()
     with SealBuffer() as buffer:
-        body = buffer.dump(secret_key.encryptor().encrypt_symmetric(sealapi.Plaintext("1x^3 + 2")), 10**6)
+        body = buffer.dump(
+            sealapi.Encryptor(seal_context(secret_key.parameters), secret_key._key).encrypt_symmetric(
+                sealapi.Plaintext("1x^3 + 2")
+            ),
+            10**6,
+        )
         buffer.load(ciphertext, context, [body], len(body))
     secret_key.decryptor().decrypt(ciphertext, plaintext)
     assert [plaintext.data(index) for index in range(4)] == [2, 0, 0, 1]

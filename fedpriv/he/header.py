@@ -1,0 +1,284 @@
+"""The header of an envelope: what a client says of its update, byte by byte.
+
+Little-endian, without gaps; the signature and what it covers are those of :mod:`fedpriv.he.envelope`:
+
+======  =====  ====================================================
+offset  bytes  field
+======  =====  ====================================================
+0       8      magic ``FEDPRIV`` and a zero byte
+8       2      version, 2
+10      2      bytes of this header, 224
+12      4      reserved, zero
+16      16     scheme, ASCII, padded with zero bytes
+32      16     run id
+48      4      round
+52      4      client
+56      8      parameters, the number of coordinates
+64      32     digest of the parameter layout
+96      32     digest of the codec: all that both ends must share
+128     8      examples that the update stands for
+136     8      weight of the update in the average, float64
+144     8      bytes of the mask
+152     8      bytes of the body
+160     32     SHA-256 of the mask
+192     32     SHA-256 of the body
+======  =====  ====================================================
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+from fedpriv.he.identity import SIGNATURE_BYTES
+
+_MAGIC = b"FEDPRIV\0"
+_VERSION = 2
+_FIELDS = struct.Struct("<8sHHI16s16sIIQ32s32sQdQQ32s32s")
+_CLIENT = struct.Struct("<52xI")
+HEADER_BYTES = _FIELDS.size
+"""Bytes that are signed."""
+SIGNED_BYTES = HEADER_BYTES + SIGNATURE_BYTES
+"""Bytes of an envelope before its mask: header and signature."""
+
+EnvelopeCause = Literal[
+    "oversized",
+    "truncated",
+    "malformed",
+    "wrong_scheme",
+    "wrong_run",
+    "wrong_round",
+    "wrong_client",
+    "wrong_model",
+    "wrong_parameters",
+    "wrong_examples",
+    "wrong_weight",
+    "forged",
+    "tampered",
+]
+
+
+class EnvelopeError(ValueError):
+    """An envelope that was refused.
+
+    Attributes:
+        cause: one of :data:`EnvelopeCause`, for counting.
+    """
+
+    def __init__(self, cause: EnvelopeCause, detail: str) -> None:
+        """Keep the cause and what was found."""
+        super().__init__(f"envelope {cause}: {detail}")
+        self.cause: EnvelopeCause = cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a client says of its update.
+
+    Attributes:
+        scheme: update scheme, an ASCII identifier of at most 16 characters.
+        run_id: 16 bytes.
+        round: round number, below 2^32.
+        client: client number, below 2^32.
+        parameters: coordinates of the update.
+        layout: 32 bytes, digest of the names and shapes of the parameters.
+        codec: 32 bytes, :attr:`UpdateCodec.digest`.
+        examples: training examples that the update stands for.
+        weight: what the update was multiplied by before encoding; positive and finite.
+
+    Raises:
+        ValueError: when a field does not fit its place.
+    """
+
+    scheme: str
+    run_id: bytes
+    round: int
+    client: int
+    parameters: int
+    layout: bytes
+    codec: bytes
+    examples: int
+    weight: float
+
+    def __post_init__(self) -> None:
+        """Check that every field fits its place."""
+        if not (self.scheme.isascii() and self.scheme.isidentifier() and len(self.scheme) <= 16):
+            raise ValueError(f"scheme={self.scheme!r}: need an ASCII identifier of at most 16 characters")
+        for name, value, size in (
+            ("run_id", self.run_id, 16),
+            ("layout", self.layout, 32),
+            ("codec", self.codec, 32),
+        ):
+            if len(value) != size:
+                raise ValueError(f"{name}: need {size} bytes, got {len(value)}")
+        for name, number, bits in (
+            ("round", self.round, 32),
+            ("client", self.client, 32),
+            ("parameters", self.parameters, 64),
+            ("examples", self.examples, 64),
+        ):
+            if not 0 <= number < 1 << bits:
+                raise ValueError(f"{name}={number}: need 0 to 2^{bits} - 1")
+        if not _is_weight(self.weight):
+            raise ValueError(f"weight={self.weight}: need a positive, finite number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedHeader(Header):
+    """A header as it was signed.
+
+    Attributes:
+        mask_bytes: size of the mask.
+        body_bytes: size of the body.
+        mask_digest: SHA-256 of the mask.
+        body_digest: SHA-256 of the body.
+    """
+
+    mask_bytes: int
+    body_bytes: int
+    mask_digest: bytes
+    body_digest: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the receiver knows before it looks: every field of the header but the digests.
+
+    Attributes:
+        scheme: as in :class:`Header`.
+        run_id: as in :class:`Header`.
+        round: as in :class:`Header`.
+        client: as in :class:`Header`.
+        parameters: as in :class:`Header`.
+        layout: as in :class:`Header`.
+        codec: as in :class:`Header`.
+        mask_bytes: exact size of a mask under that codec.
+        body_bytes: exact size of a body under that codec.
+        examples: as in :class:`Header`; None for a key holder, who cannot know it: any.
+        weight: as in :class:`Header`; None for a key holder: any.
+    """
+
+    scheme: str
+    run_id: bytes
+    round: int
+    client: int
+    parameters: int
+    layout: bytes
+    codec: bytes
+    mask_bytes: int
+    body_bytes: int
+    examples: int | None
+    weight: float | None
+
+
+def pack(header: SignedHeader) -> bytes:
+    """Return the ``HEADER_BYTES`` of a header."""
+    return _FIELDS.pack(
+        _MAGIC,
+        _VERSION,
+        HEADER_BYTES,
+        0,
+        header.scheme.encode(),
+        header.run_id,
+        header.round,
+        header.client,
+        header.parameters,
+        header.layout,
+        header.codec,
+        header.examples,
+        header.weight,
+        header.mask_bytes,
+        header.body_bytes,
+        header.mask_digest,
+        header.body_digest,
+    )
+
+
+def unpack(signed: bytes, expected: Expected) -> SignedHeader:
+    """Return the header once every field is as expected; the signature is not looked at.
+
+    Args:
+        signed: untrusted, at least ``HEADER_BYTES`` bytes.
+        expected: the fields that it must have.
+
+    Raises:
+        EnvelopeError: for the first field that differs.
+    """
+    fields = _FIELDS.unpack_from(signed)
+    magic, version, header_bytes, reserved, scheme, run_id, number, client = fields[:8]
+    parameters, layout, codec, examples, weight, mask_bytes, body_bytes, mask_digest, body_digest = fields[8:]
+    if magic != _MAGIC:
+        raise EnvelopeError("malformed", "not an envelope of fedpriv")
+    if version != _VERSION:
+        raise EnvelopeError("malformed", f"version {version}, this program reads {_VERSION}")
+    if header_bytes != HEADER_BYTES or reserved:
+        raise EnvelopeError("malformed", f"{header_bytes} bytes of header, or reserved bytes used")
+    if scheme != expected.scheme.encode().ljust(16, b"\0"):
+        raise EnvelopeError("wrong_scheme", f"{scheme!r}, {expected.scheme} expected")
+    if run_id != expected.run_id:
+        raise EnvelopeError("wrong_run", f"{run_id.hex()}, {expected.run_id.hex()} expected")
+    if number != expected.round:
+        raise EnvelopeError("wrong_round", f"{number}, {expected.round} expected")
+    if client != expected.client:
+        raise EnvelopeError("wrong_client", f"{client}, {expected.client} expected")
+    if parameters != expected.parameters or layout != expected.layout:
+        raise EnvelopeError(
+            "wrong_model", f"{parameters} coordinates, {expected.parameters} expected, or another layout"
+        )
+    if codec != expected.codec:
+        raise EnvelopeError("wrong_parameters", "encoded with other parameters, packing or keys")
+    if expected.examples is not None and examples != expected.examples:
+        raise EnvelopeError("wrong_examples", f"{examples}, {expected.examples} expected")
+    if not _is_weight(weight) or (expected.weight is not None and weight != expected.weight):
+        raise EnvelopeError("wrong_weight", f"{weight}, {expected.weight or 'a positive number'} expected")
+    if (mask_bytes, body_bytes) != (expected.mask_bytes, expected.body_bytes):
+        raise EnvelopeError(
+            "malformed",
+            f"mask and body of {mask_bytes} and {body_bytes} bytes announced, "
+            f"{expected.mask_bytes} and {expected.body_bytes} expected",
+        )
+    return SignedHeader(
+        scheme=expected.scheme,
+        run_id=run_id,
+        round=number,
+        client=client,
+        parameters=parameters,
+        layout=layout,
+        codec=codec,
+        examples=examples,
+        weight=weight,
+        mask_bytes=mask_bytes,
+        body_bytes=body_bytes,
+        mask_digest=mask_digest,
+        body_digest=body_digest,
+    )
+
+
+def claimed_client(signed: bytes | memoryview) -> int:
+    """Return the client number that a header claims: to find the key that :func:`open_signed` needs.
+
+    Edge cases:
+        - Nothing but the size is checked: the number is the sender's word.
+
+    Raises:
+        EnvelopeError: ``truncated`` or ``malformed`` when there are not exactly ``SIGNED_BYTES`` bytes.
+    """
+    (client,) = _CLIENT.unpack_from(exactly_signed(signed))
+    return int(client)
+
+
+def exactly_signed(signed: bytes | memoryview) -> bytes:
+    """Return a copy of header and signature if it is as long as they are.
+
+    Raises:
+        EnvelopeError: ``truncated`` or ``malformed``.
+    """
+    size = memoryview(signed).nbytes
+    if size != SIGNED_BYTES:
+        cause: EnvelopeCause = "truncated" if size < SIGNED_BYTES else "malformed"
+        raise EnvelopeError(cause, f"{size} bytes, header and signature have {SIGNED_BYTES}")
+    return bytes(signed)
+
+
+def _is_weight(value: float) -> bool:
+    return math.isfinite(value) and value > 0.0

@@ -1,0 +1,123 @@
+"""Symmetric ring-LWE encryption with a seeded uniform half: c1 = a, c0 = -(a s) + e + m.
+
+The distributions are SEAL's (secret ternary, error centred binomial of 21 pairs of bits, standard deviation
+3.24), and SEAL decrypts. What is ours is the speed: SEAL's symmetric encryption through its Python binding
+spends most of its time on sampling byte by byte and on compressing what does not compress. Here a is the
+keystream of ChaCha20 (RFC 8439) under a public seed (as FrodoKEM uses AES), the error comes from one under a
+key of the operating system, and the product with the small s is a floating-point FFT whose rounding is
+checked.
+
+Not constant time: timings and memory traffic are not hidden from other programs on the client's machine.
+"""
+
+import struct
+
+import numpy as np
+import scipy.fft
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from numpy.typing import NDArray
+
+from fedpriv.he.ring import add
+from fedpriv.he.wire import Words
+from fedpriv.privacy.noise import SecureSource
+
+SEED_BYTES = 32
+_PAIRS = 21
+_LOW = np.uint64((1 << _PAIRS) - 1)
+_LARGEST_FRACTION = 0.25
+
+
+class SymmetricCipher:
+    """Encrypts polynomials under one ternary secret, modulo primes below 2^60.
+
+    Guarantee:
+        - Every error coefficient is fresh, from the operating system's randomness; nothing can seed it.
+        - The product is exact, or :class:`ArithmeticError` is raised.
+
+    Edge cases:
+        - Two different messages under one (seed, index) would tell their difference and the errors': draw a
+          fresh seed for every update.
+    """
+
+    def __init__(self, secret: NDArray[np.int8], moduli: Words) -> None:
+        """Transform the secret once.
+
+        Args:
+            secret: (N,) in {-1, 0, 1}, coefficients.
+            moduli: (L, 1) uint64.
+        """
+        self._moduli = moduli
+        self._degree = len(secret)
+        # negacyclic products are cyclic ones of sequences twisted by a 2N-th root of unity
+        self._twist = np.exp(1j * np.pi * np.arange(self._degree) / self._degree)
+        self._untwist = np.conj(self._twist)
+        self._secret = scipy.fft.fft(secret * self._twist)
+
+    def encrypt(self, message: Words, seed: bytes, index: int) -> Words:
+        """Return c0 of the ciphertext whose c1 is ``uniform(seed, index, ...)``.
+
+        Args:
+            message: (L, N) residues, overwritten.
+            seed: 32 bytes, public.
+            index: of the ciphertext in its update.
+        """
+        # a source of its own: one that is kept would repeat its errors in a forked process
+        error = centred_binomial(SecureSource().words(self._degree))
+        mask = uniform(seed, index, self._moduli, self._degree)
+        for row, modulus in enumerate(self._moduli[:, 0]):
+            total = self._product(mask[row], int(modulus))
+            np.subtract(error, total, out=total)
+            total += np.where(total < 0, np.int64(modulus), np.int64(0))
+            add(message[row], total.view(np.uint64), modulus)
+        return message
+
+    def _product(self, polynomial: NDArray[np.uint64], modulus: int) -> NDArray[np.int64]:
+        """Return polynomial * secret mod (X^N + 1, p), in [0, p)."""
+        # two limbs are the real and imaginary part of one complex sequence, for the secret is real
+        width = (modulus.bit_length() + 1) // 2
+        limbs = np.empty(self._degree, np.complex128)
+        limbs.real = polynomial & np.uint64((1 << width) - 1)
+        limbs.imag = polynomial >> np.uint64(width)
+        limbs *= self._twist
+        limbs = scipy.fft.fft(limbs, overwrite_x=True)
+        limbs *= self._secret
+        limbs = scipy.fft.ifft(limbs, overwrite_x=True)
+        limbs *= self._untwist
+        exact = limbs.view(np.float64)
+        rounded = np.rint(exact)
+        np.subtract(exact, rounded, out=exact)
+        if max(exact.max(), -exact.min()) > _LARGEST_FRACTION:
+            raise ArithmeticError("ring product: floating point was not precise enough")
+        low, high = rounded.astype(np.int64).reshape(self._degree, 2).T
+        # high * 2^width - quotient * p is small, so it is right modulo 2^64
+        quotient = (high.astype(np.float64) * (2.0**width / modulus)).astype(np.int64)
+        total: NDArray[np.int64] = (high << width) - quotient * np.int64(modulus)
+        total += low
+        total %= np.int64(modulus)
+        return total
+
+
+def uniform(seed: bytes, index: int, moduli: Words, degree: int) -> Words:
+    """Return (L, N) residues that are uniform if ChaCha20 is a random function; anybody with the seed can.
+
+    Row l reads little-endian 64-bit words of the keystream with initial counter 0 and nonce (l u32, index
+    u64), cut to the length of the prime, and leaves out those that are not below it.
+    """
+    rows = np.empty((len(moduli), degree), np.uint64)
+    for row, modulus in enumerate(moduli[:, 0]):
+        stream = Cipher(ChaCha20(seed, struct.pack("<IIQ", 0, row, index)), mode=None).encryptor()
+        mask, filled = np.uint64((1 << int(modulus).bit_length()) - 1), 0
+        while filled < degree:
+            drawn = np.frombuffer(stream.update(bytes(8 * degree)), "<u8") & mask
+            drawn = drawn[drawn < modulus][: degree - filled]
+            rows[row, filled : filled + len(drawn)] = drawn
+            filled += len(drawn)
+    return rows
+
+
+def centred_binomial(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return (bits set among 21) - (bits set among the next 21) of each word: variance 10.5."""
+    ones: NDArray[np.int64] = np.bitwise_count(words & _LOW).astype(np.int64)
+    ones -= np.bitwise_count(words & (_LOW << np.uint64(_PAIRS)))
+    return ones

@@ -1,0 +1,167 @@
+"""The key folder: what a simulation gets, and every way in which a folder of the user's can be wrong."""
+
+import stat
+
+import pytest
+
+from fedpriv.errors import UserError
+from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.key_files import write_private
+from fedpriv.he.provision import (
+    client_folder,
+    enrolment_file,
+    keyholder_folder,
+    provision,
+    require,
+    signing_key_file,
+    transcript_file,
+)
+from fedpriv.he.registry import build_codec
+
+CODECS = {
+    "plain": {"scheme": "plain"},
+    "authority": {"scheme": "bfv"},
+    "committee": {"scheme": "bfv", "keys": "committee", "holders": 2},
+}
+
+
+@pytest.fixture(params=CODECS)
+def codec(request):
+    return build_codec(max_clients=3, **CODECS[request.param])
+
+
+@pytest.fixture
+def authority():
+    return build_codec(max_clients=3, **CODECS["authority"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "keys"
+    made.mkdir(mode=0o700)
+    return made
+
+
+def test_what_is_provisioned_is_what_is_required(folder, codec):
+    provision(folder, 3, codec)
+    require(folder, 3, codec)
+
+
+def test_everybody_is_enrolled_under_its_own_key(folder, codec):
+    provision(folder, 3, codec)
+    enrolment = Enrolment.load(enrolment_file(folder))
+    assert sorted(enrolment.clients) == [0, 1, 2]
+    assert sorted(enrolment.keyholders) == list(range(codec.holders))
+    for number, public in enrolment.clients.items():
+        assert SigningKey.load(signing_key_file(client_folder(folder, number))).public == public
+    for number, public in enrolment.keyholders.items():
+        assert SigningKey.load(signing_key_file(keyholder_folder(folder, number))).public == public
+
+
+def test_nobody_else_can_read_anything_whatever_the_umask(folder, codec):
+    import os
+
+    before = os.umask(0)
+    try:
+        provision(folder, 3, codec)
+    finally:
+        os.umask(before)
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in folder.rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
+def test_two_folders_have_no_key_in_common(tmp_path, codec):
+    seen = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir(mode=0o700)
+        provision(tmp_path / name, 3, codec)
+        seen.append({path.read_bytes() for path in (tmp_path / name).rglob("*.key")})
+    assert seen[0].isdisjoint(seen[1])
+
+
+def test_clients_and_holder_of_an_authority_share_one_key(folder, authority):
+    provision(folder, 3, authority)
+    files = [client_folder(folder, number) / "shared.key" for number in range(3)]
+    files.append(keyholder_folder(folder, 0) / "shared.key")
+    assert len({file.stat().st_ino for file in files}) == 1
+
+
+def test_a_committee_has_no_key_before_its_members_make_one(folder):
+    provision(folder, 3, build_codec(max_clients=3, **CODECS["committee"]))
+    assert {path.name for path in folder.rglob("*.key")} == {"signing.key"}
+
+
+def test_a_folder_that_holds_keys_already_is_left_alone(folder, codec):
+    provision(folder, 3, codec)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises((UserError, FileExistsError)):
+        provision(folder, 3, codec)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def _other_signer(folder):
+    path = signing_key_file(client_folder(folder, 1))
+    path.unlink()
+    SigningKey.generate().save(path, durable=False)
+
+
+def _other_shared_key(folder):
+    codec = build_codec(max_clients=3, **CODECS["authority"])
+    path = client_folder(folder, 2) / "shared.key"
+    path.unlink()
+    codec.make_shared_key(path)
+
+
+WRONG = {
+    "no enrolment": (
+        lambda folder: enrolment_file(folder).unlink(),
+        r"enrolment\.json: cannot read the file: No such file",
+    ),
+    "a damaged enrolment": (
+        lambda folder: enrolment_file(folder).write_text("{"),
+        r"enrolment\.json: is no enrolment",
+    ),
+    "no signing key": (
+        lambda folder: signing_key_file(client_folder(folder, 1)).unlink(),
+        r"clients/1/signing\.key: cannot read the key: No such file",
+    ),
+    "no signing key of the holder": (
+        lambda folder: signing_key_file(keyholder_folder(folder, 0)).unlink(),
+        r"keyholders/0/signing\.key: cannot read the key: No such file",
+    ),
+    "another's signing key": (_other_signer, r"clients/1/signing\.key: is not the key that was enrolled"),
+    "a signing key that others read": (
+        lambda folder: signing_key_file(client_folder(folder, 0)).chmod(0o640),
+        r"clients/0/signing\.key: mode 0640 lets others read the key",
+    ),
+    "no shared key": (
+        lambda folder: (client_folder(folder, 2) / "shared.key").unlink(),
+        r"clients/2/shared\.key: cannot read the key",
+    ),
+    "a damaged transcript": (
+        lambda folder: write_private(
+            transcript_file(keyholder_folder(folder, 0)), b"no line\n", durable=False
+        ),
+        r"keyholders/0/transcript\.jsonl",
+    ),
+    "another shared key": (_other_shared_key, r"clients/2/shared\.key: is not the key that was"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_a_folder_is_one_line_that_names_the_file(folder, authority, name):
+    spoil, said = WRONG[name]
+    provision(folder, 3, authority)
+    spoil(folder)
+    with pytest.raises(UserError, match=said) as caught:
+        require(folder, 3, authority)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("clients", "other"), [(2, "authority"), (4, "authority"), (3, "committee")])
+def test_a_folder_for_another_federation_is_refused(folder, authority, clients, other):
+    provision(folder, 3, authority)
+    with pytest.raises(
+        UserError, match=r"enrolment\.json: enrols \d clients|enrolment\.json: enrols 1 keyholders"
+    ):
+        require(folder, clients, build_codec(max_clients=3, **CODECS[other]))
