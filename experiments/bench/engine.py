@@ -168,14 +168,22 @@ def _engine(launch: Callable[[Any, Any], None], text: str, side_by_side: int) ->
 
 
 def _run_way(way: str) -> dict[str, Any]:
-    from fedpriv.config.builders import to_json
     from fedpriv.config.compose import compose_run
+    from fedpriv.runner import key_folder
     from fedpriv.training.local import warm_up
 
     config = compose_run(*OVERRIDES)
     config.run_id = "00" * 16
-    text = to_json(config)
     warm_up()  # what torch imports at its first step, as it imports itself
+    with key_folder(config) as folder:
+        config.secure.key_folder = folder
+        return _run_with_keys(way, config)
+
+
+def _run_with_keys(way: str, config: Any) -> dict[str, Any]:
+    from fedpriv.config.builders import to_json
+
+    text = to_json(config)
     if way.startswith("bare"):
         return _bare(config, text, 1 if way == "bare_single" else len(os.sched_getaffinity(0)))
     if way == "ray":

@@ -7,11 +7,13 @@ from typing import Any
 from torch import nn
 
 from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_backbone, build_data, build_privacy, to_json
+from fedpriv.config.builders import build_backbone, build_data, build_privacy, sum_plan_of, to_json
 from fedpriv.config.saved import restored
 from fedpriv.errors import UserError
+from fedpriv.federated.strategy.books import releases
 from fedpriv.privacy import accounting
 from fedpriv.privacy.plan import PrivacySettings
+from fedpriv.privacy.sum_plan import SumPlan
 from fedpriv.training.parameters import FlatParameters
 
 
@@ -74,21 +76,26 @@ def from_checkpoint(folder: Path) -> SavedModel:
     """
     record, snapshot = _read(Checkpoint(folder))
     config = restored(str(folder), record.config)
-    text, settings = to_json(config), build_privacy(config)
+    text, settings, plan = to_json(config), build_privacy(config), sum_plan_of(config)
     _, training, _ = build_data(text)
     model = build_backbone(text)
     parameters = FlatParameters(model)
     if parameters.layout.digest != snapshot.layout or len(snapshot.parameters) != parameters.layout.size:
         raise UserError(f"{folder}: its data now give another model than it holds; put the run's data back")
     parameters.load(snapshot.parameters)
-    epsilon = _reported(snapshot, settings)
+    # before round 1 the model is as the seed made it: no image has touched it
+    private = settings is not None or plan is not None
+    untouched = private and snapshot.history[-1].number == 0
+    epsilon = 0.0 if untouched else snapshot.history[-1].epsilon
     statement = {
         "unit": config.privacy.unit.value,
         "epsilon": epsilon,
-        "delta": None if settings is None else settings.delta,
+        "delta": config.privacy.delta if private else None,
         "data": training.name,
-        "noise": None if settings is None else settings.noise,
+        "noise": config.privacy.noise.value if private else None,
     }
+    if plan is not None:
+        statement |= {"accountant": "zcdp", "noise_by": config.privacy.noise_by.value}
     return SavedModel(
         str(folder),
         record.config,
@@ -97,7 +104,7 @@ def from_checkpoint(folder: Path) -> SavedModel:
         statement,
         record.mlflow_run_id,
         record.tracking_uri,
-        None if record.finished else _charged_beyond(epsilon, snapshot, settings),
+        None if record.finished else _charged_beyond(epsilon, snapshot, settings, plan),
     )
 
 
@@ -111,19 +118,17 @@ def _read(checkpoint: Checkpoint) -> tuple[RunRecord, Snapshot]:
         ) from error
 
 
-def _reported(snapshot: Snapshot, settings: PrivacySettings | None) -> float | None:
-    last = snapshot.history[-1]
-    # before round 1 the model is as the seed made it: no image has touched it
-    return 0.0 if settings is not None and last.number == 0 else last.epsilon
-
-
 def _charged_beyond(
-    epsilon: float | None, snapshot: Snapshot, settings: PrivacySettings | None
+    epsilon: float | None, snapshot: Snapshot, settings: PrivacySettings | None, plan: SumPlan | None
 ) -> float | None:
     """Return the largest epsilon that a party was charged, None if it is not above ``epsilon``."""
-    if settings is None:
+    if plan is not None:
+        charged = plan.spent(releases(snapshot.history, snapshot.kept.lost_releases)).epsilon
+    elif settings is not None:
+        histories = {memory.history for memory in snapshot.kept.memories.values()}
+        spent = (accounting.spent(history, settings.delta).epsilon for history in histories)
+        charged = max(spent, default=0.0)
+    else:
         return None
-    histories = {memory.history for memory in snapshot.kept.memories.values()}
-    charged = max((accounting.spent(history, settings.delta).epsilon for history in histories), default=0.0)
     # the accountant's arithmetic is good for a millionth
     return charged if charged > (epsilon or 0.0) * (1 + 1e-6) else None

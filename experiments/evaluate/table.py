@@ -52,4 +52,6 @@ def privacy_text(statement: dict[str, Any]) -> str:
     text = f"epsilon {statement['epsilon']:.3g} at delta {statement['delta']:.3g}, unit {unit}, {trained}"
     if statement.get("noise") == "fast":
         text += "; noise is seeded (privacy.noise=fast), so it protects nobody: research only"
+    if statement.get("noise_by") == "server":
+        text += "; not against the server, which drew the noise"
     return text
