@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from fedpriv.config.builders import build_keyholder, build_server_plan, build_site
+from fedpriv.config.builders import build_key_maker, build_keyholder, build_server_plan, build_site
 from fedpriv.federated.client_app import make_client_app
 from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
 from fedpriv.federated.strategy.session import RunObserver
@@ -16,7 +16,7 @@ def client_app(config: str | None = None, time_limit_s: float | None = None) -> 
 
     ``time_limit_s`` is for engines that cannot end a late client themselves.
     """
-    return make_client_app(build_site, build_keyholder, config, time_limit_s)
+    return make_client_app(build_site, build_keyholder, build_key_maker, config, time_limit_s)
 
 
 def server_app(

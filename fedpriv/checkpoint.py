@@ -19,7 +19,7 @@ from fedpriv.results import RoundResult
 from fedpriv.training.party import ClientMemory
 from fedpriv.types import AnyArray, FloatVector, Metrics
 
-FORMAT = 1
+FORMAT = 2
 _RUN, _STATE, _LOCK = "run.json", "state.npz", "lock"
 _LONGEST_RUN = 1 << 22
 
@@ -29,7 +29,7 @@ class RunRecord:
     """What does not change during a run.
 
     Attributes:
-        config: the resolved configuration; of keys it names the file, if the user gave one.
+        config: the resolved configuration; of keys it names the folder, if the user gave one.
         overrides: the command line that made it.
         data: fingerprint of the images' targets and identities.
         metric: name of the metric that the task is judged by.
@@ -56,14 +56,18 @@ class Kept:
     Attributes:
         arrays: the strategy's or the optimiser's own state.
         memories: what each party keeps to itself, by number.
-        released: rounds whose sum the key holder has opened.
         ended: no further round will be trained, because the privacy budget is spent.
+        selection: the coordinates that the server chose to be encrypted, packed; None without such a choice.
+            A resumed run keeps them, or others would be read in clear as well.
+        lost_releases: with client-level privacy, clients in each sum that may have been opened when a run was
+            cut off, as they are charged.
     """
 
     arrays: dict[str, AnyArray] = field(default_factory=dict)
     memories: dict[int, ClientMemory] = field(default_factory=dict)
-    released: list[int] = field(default_factory=list)
     ended: bool = False
+    selection: bytes | None = None
+    lost_releases: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,16 +155,20 @@ class Checkpoint:
             "privacy": {
                 number: accounting.to_json(memory.history) for number, memory in kept.memories.items()
             },
-            "released": kept.released,
             "ended": kept.ended,
+            "lost_releases": kept.lost_releases,
         }
         arrays: dict[str, AnyArray] = {
             "parameters": snapshot.parameters,
             "layout": np.frombuffer(snapshot.layout, dtype=np.uint8),
-            "facts": np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8),
             **{f"state/{name}": array for name, array in kept.arrays.items()},
             **{f"head/{n}": memory.head for n, memory in kept.memories.items() if memory.head is not None},
         }
+        if kept.selection is not None:
+            arrays["selection"] = np.frombuffer(kept.selection, dtype=np.uint8)
+        # a damaged archive may miss an entry without any other sign of it
+        facts["arrays"] = sorted(arrays)
+        arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         # numpy's names are positional or keyword: a dictionary keeps both out of each other's way
         self._replace(_STATE, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
@@ -252,6 +260,8 @@ class Checkpoint:
 
 def _snapshot(arrays: dict[str, AnyArray]) -> Snapshot:
     facts = json.loads(arrays["facts"].tobytes())
+    if sorted({*arrays} - {"facts"}) != facts["arrays"]:
+        raise ValueError("arrays are missing")
     history = [_round(item) for item in facts["history"]]
     if [result.number for result in history] != list(range(len(history))) or not history:
         raise ValueError("rounds are missing")
@@ -263,7 +273,10 @@ def _snapshot(arrays: dict[str, AnyArray]) -> Snapshot:
     for name, array in arrays.items():
         if name.startswith("head/"):
             memories[int(name.removeprefix("head/"))].head = _vector(array)
-    if not all(type(number) is int for number in facts["released"]) or type(facts["ended"]) is not bool:
+    lost = facts["lost_releases"]
+    if type(lost) is not list or not all(type(count) is int and count > 0 for count in lost):
+        raise ValueError("facts are of another type")
+    if type(facts["ended"]) is not bool:
         raise ValueError("facts are of another type")
     return Snapshot(
         history=history,
@@ -276,8 +289,9 @@ def _snapshot(arrays: dict[str, AnyArray]) -> Snapshot:
                 if name.startswith("state/")
             },
             memories=memories,
-            released=facts["released"],
             ended=facts["ended"],
+            selection=arrays["selection"].tobytes() if "selection" in arrays else None,
+            lost_releases=tuple(lost),
         ),
     )
 

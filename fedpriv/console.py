@@ -175,6 +175,7 @@ def summary_table(
     baseline_label: str = "baseline",
     other_baselines: Mapping[str, float] | None = None,
     epsilon_caveat: str | None = None,
+    epsilon_unit: str | None = None,
     parameters: int | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
@@ -191,6 +192,8 @@ def summary_table(
         baseline_label: what ``baseline`` stands for.
         other_baselines: the further metrics of what needs no learning, each shown in a row.
         epsilon_caveat: what limits the meaning of epsilon, shown beside it.
+        epsilon_unit: whom it protects and how it was found, where the server computes it; None where it is
+            the largest that clients report.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         tracking_uri: where MLflow keeps the run, free of credentials.
         experiment: its experiment.
@@ -208,7 +211,7 @@ def summary_table(
     section(_metric_rows(results, metric, label, baseline, baseline_label))
     if others := _other_rows(results, metric, other_baselines or {}):
         section(others)
-    spent = _epsilon_text(results)
+    spent = _epsilon_text(results, epsilon_unit)
     section([("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)])
     if any(result.asked for result in results):
         section(_traffic_rows(results, parameters))
@@ -313,12 +316,14 @@ def _other_rows(
     return rows
 
 
-def _epsilon_text(results: Sequence[RoundResult]) -> str:
+def _epsilon_text(results: Sequence[RoundResult], unit: str | None) -> str:
     last = next((result for result in reversed(results) if result.epsilon is not None), None)
     if last is None or last.epsilon is None:
         return "none (no differential privacy)"
     stated = "" if last.delta is None else f" at delta {last.delta:.3g}"
     whose = " (largest reported)" if any(result.asked for result in results) else ""
+    if unit is not None:
+        whose = f" ({unit})"
     return f"{last.epsilon:.3g}{stated}{whose}"
 
 
@@ -334,7 +339,12 @@ def _traffic_rows(results: Sequence[RoundResult], parameters: int | None) -> lis
         rows.append(("one update", text))
     up = sum(result.bytes_up for result in results)
     down = sum(result.bytes_down for result in results)
-    return [*rows, ("all traffic", f"{bytes_text(up)} up, {bytes_text(down)} down")]
+    rows.append(("all traffic", f"{bytes_text(up)} up, {bytes_text(down)} down"))
+    if holders := sum(result.bytes_keyholders for result in results):
+        rows.append(("  with key holders", f"{bytes_text(holders)}, both ways"))
+    if clear := max(result.clear_fraction for result in results):
+        rows.append(("IN CLEAR", f"{100 * clear:.3g} % of every update: the server reads it"))
+    return rows
 
 
 def _time_rows(results: Sequence[RoundResult]) -> list[tuple[str, str]]:

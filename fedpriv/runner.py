@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_backbone, build_data, make_key, to_json, typed
+from fedpriv.config.builders import build_backbone, build_data, codec_of, to_json, typed
 from fedpriv.config.checks import check
-from fedpriv.config.schema import EngineName, Mode, NoiseSource, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig
 from fedpriv.console import RunProgress, summary_table
 from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
+from fedpriv.he import provision
 from fedpriv.results import RoundResult
 from fedpriv.scratch import private_folder
 from fedpriv.trainers import Trainer, build_trainer, fingerprint
@@ -81,8 +83,11 @@ def resume(folder: Path, console: Console | None = None) -> Report:
 
     Without differential privacy the rest is bit by bit what the undisturbed run would have been.
     With it, every party is first charged for the round that was under way, which may have left it
-    (see :func:`fedpriv.training.party.charge_lost_round`), and so may have to stop a round earlier.
-    An encrypted run gets a new key, unless its key is in a file of the user's.
+    (see :func:`fedpriv.training.party.charge_lost_round`), and so may have to stop a round earlier; at
+    the level of clients it is the round's sum that is charged
+    (:func:`fedpriv.privacy.client_level.cost_of_lost_release`).
+    It gets new keys, unless its keys are in a folder of the user's, and in any case a new run id in
+    what clients sign: nothing that the first process saw can be played to the second.
 
     Edge cases:
         - A finished run is only reported.
@@ -113,6 +118,7 @@ def resume(folder: Path, console: Console | None = None) -> Report:
                 seconds=0.0,
             )
         config = _recorded(record, checkpoint)
+        config.run_id = secrets.token_hex(16)
         if config.mode is Mode.federated and config.engine.name is EngineName.ray:
             raise UserError(
                 f"{folder}: engine=ray keeps the clients' memory to itself, so it cannot be resumed; "
@@ -131,8 +137,8 @@ def _execute(
     snapshot: Snapshot | None = None,
 ) -> Report:
     """Run from the start, or on from ``snapshot``."""
-    with _key_file(config) as key_file:
-        lasting_key, config.secure.key_file = config.secure.key_file, key_file
+    with key_folder(config, None if checkpoint is None else checkpoint.folder.parent) as keys:
+        lasting_keys, config.secure.key_folder = config.secure.key_folder, keys
         text = to_json(config)
         task, training, test = build_data(text)
         backbone = build_backbone(text)
@@ -155,7 +161,7 @@ def _execute(
                 log_partition(config, training, tracker)
             if checkpoint is not None and record is None:
                 record = RunRecord(
-                    config={**plain, "secure": {**plain["secure"], "key_file": lasting_key}},
+                    config={**plain, "secure": {**plain["secure"], "key_folder": lasting_keys}},
                     overrides=overrides,
                     data=data,
                     metric=task.metric.name,
@@ -187,6 +193,7 @@ def _execute(
             baseline_label=task.baseline_label,
             other_baselines=baseline,
             epsilon_caveat=_caveat(config),
+            epsilon_unit="client level, zcdp" if config.privacy.unit is PrivacyUnit.client else None,
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
@@ -260,8 +267,8 @@ def _resolved(config: RunConfig) -> RunConfig:
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
         resolved.data.root = _absolute("data.root", resolved.data.root)
-    if resolved.secure.key_file is not None:
-        resolved.secure.key_file = _absolute("secure.key_file", resolved.secure.key_file)
+    if resolved.secure.key_folder is not None:
+        resolved.secure.key_folder = _absolute("secure.key_folder", resolved.secure.key_folder)
     return resolved
 
 
@@ -273,17 +280,53 @@ def _absolute(field: str, path: str) -> str:
 
 
 @contextmanager
-def _key_file(config: RunConfig) -> Iterator[str | None]:
-    """Make the run's key unless the configuration names one; it is gone after the run."""
-    if config.secure.scheme is Scheme.plain or config.secure.key_file is not None:
-        yield config.secure.key_file
+def key_folder(config: RunConfig, output_dir: Path | None = None) -> Iterator[str | None]:
+    """Make every party's keys, unless the configuration names a folder of them; they are gone after the run.
+
+    What the key holders answered, or refused, is copied to ``output_dir/transcripts``, however the
+    run ends short of kill -9.
+
+    Args:
+        config: of the run; without clients (``mode: centralized``) there are no keys.
+        output_dir: None copies nothing.
+    """
+    if config.mode is Mode.centralized:
+        yield None
         return
-    with private_folder() as folder:
-        path = folder / "federation.key"
-        make_key(config, path)
-        yield str(path)
+    codec, named = codec_of(config), config.secure.key_folder
+    with nullcontext(Path(named)) if named is not None else private_folder() as folder:
+        if named is None:
+            provision.provision(folder, config.federation.clients, codec)
+        try:
+            yield str(folder)
+        finally:
+            if output_dir is not None:
+                _copy_transcripts(folder, codec.holders, output_dir / "transcripts", config.run_id or "")
+
+
+def _copy_transcripts(keys: Path, holders: int, target: Path, run_id: str) -> None:
+    """Copy what there is; a resumed run's lie beside those of the process that was interrupted."""
+    for number in range(holders):
+        transcript = provision.transcript_file(provision.keyholder_folder(keys, number))
+        if not transcript.exists():
+            continue
+        target.mkdir(mode=0o700, exist_ok=True)
+        copy = target / f"holder-{number}.jsonl"
+        if copy.exists():
+            copy = target / f"holder-{number}-{run_id[:8]}.jsonl"
+        for suffix in ("", ".head"):
+            source = transcript.with_name(transcript.name + suffix)
+            if source.exists():
+                shutil.copy(source, copy.with_name(copy.name + suffix))  # with its mode, 0600
 
 
 def _caveat(config: RunConfig) -> str | None:
-    seeded = config.privacy.unit is not PrivacyUnit.none and config.privacy.noise is NoiseSource.fast
-    return "noise is seeded (privacy.noise=fast), so it protects nobody: research only" if seeded else None
+    privacy = config.privacy
+    caveats = []
+    if privacy.unit is PrivacyUnit.client:
+        caveats.append("of models, not of the figures that clients report")
+        if privacy.noise_by is NoiseBy.server:
+            caveats.append("not against the server, which draws the noise")
+    if privacy.unit is not PrivacyUnit.none and privacy.noise is NoiseSource.fast:
+        caveats.append("noise is seeded (privacy.noise=fast), so it protects nobody: research only")
+    return "; ".join(caveats) or None

@@ -10,15 +10,27 @@ import torch
 
 from fedpriv.apps import client_app, server_app
 from fedpriv.checkpoint import Kept, Snapshot
-from fedpriv.config.builders import build_centralized, build_data, build_shares, build_site, from_json
-from fedpriv.config.schema import EngineName, Mode, RunConfig, Scheme
+from fedpriv.config.builders import (
+    build_centralized,
+    build_data,
+    build_privacy,
+    build_shares,
+    build_site,
+    codec_of,
+    from_json,
+    max_updates,
+    sum_plan_of,
+)
+from fedpriv.config.schema import EngineName, Mode, RunConfig
 from fedpriv.errors import UserError
 from fedpriv.federated.engines.allocator import keep_freed_memory
 from fedpriv.federated.engines.inprocess import InProcessGrid
 from fedpriv.federated.engines.launch import launch_inprocess
-from fedpriv.federated.memory import recall, recall_released, remember, remember_released
+from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.server_app import Outcome, ServerPlan
+from fedpriv.federated.strategy.books import releases
 from fedpriv.federated.strategy.session import Progress, RunObserver
+from fedpriv.privacy.client_level import cost_of_lost_release
 from fedpriv.training.centralized import PARTY
 from fedpriv.training.party import ClientMemory, charge_lost_round
 
@@ -77,9 +89,20 @@ class FederatedTrainer:
         self._grid: InProcessGrid | None = None
 
     def charge(self, snapshot: Snapshot) -> Snapshot:
-        """See :class:`Trainer`; every client is charged, whoever was in the lost round's cohort."""
+        """See :class:`Trainer`; every client is charged, whoever was in the lost round's cohort.
+
+        With client-level privacy it is the sum that is charged, as if it had been opened.
+        """
         config = from_json(self._text)
-        if config.privacy.unit.value == "none":
+        plan = sum_plan_of(config)
+        if plan is not None:
+            lost = snapshot.kept.lost_releases
+            counts = releases(snapshot.history, lost)
+            cost = cost_of_lost_release(plan, counts, max_updates(config))
+            if cost is None:
+                return snapshot
+            return replace(snapshot, kept=replace(snapshot.kept, lost_releases=(*lost, cost)))
+        if build_privacy(config) is None:
             return snapshot
         site, known = build_site(self._text), snapshot.kept.memories
         charged = {
@@ -99,7 +122,7 @@ class FederatedTrainer:
             plan.progress = progress
 
         server = server_app(self._text, (observer,), outcomes.append, prepare)
-        nodes = config.federation.clients + (config.secure.scheme is not Scheme.plain)
+        nodes = config.federation.clients + codec_of(config).holders
         engine = config.engine
         if engine.name is EngineName.ray:
             from fedpriv.federated.engines.ray import run_on_ray
@@ -132,13 +155,18 @@ class FederatedTrainer:
         """See :class:`Trainer`; on Ray without the clients' memories, which Flower keeps."""
         if self._plan is None:
             return Kept()
-        clients, memories, released = self._plan.clients, {}, []
+        memories = {}
         if self._grid is not None:
-            contexts = self._grid.contexts
-            memories = {number: recall(context) for number, context in enumerate(contexts[:clients])}
-            released = sorted(set().union(*map(recall_released, contexts[clients:])))
-        strategy = self._plan.strategy
-        return Kept(strategy.state(), memories, released, ended=strategy.exhausted)
+            clients = self._grid.contexts[: self._plan.clients]
+            memories = {number: recall(context) for number, context in enumerate(clients)}
+        strategy, progress = self._plan.strategy, self._plan.progress
+        return Kept(
+            strategy.state(),
+            memories,
+            ended=strategy.exhausted,
+            selection=strategy.session.selection,
+            lost_releases=() if progress is None else progress.lost_releases,
+        )
 
     def _progress(self, snapshot: Snapshot) -> Progress:
         kept, spent, delta = snapshot.kept, {}, None
@@ -147,11 +175,19 @@ class FederatedTrainer:
             for client, memory in kept.memories.items():
                 if (plan := site.plan(client)) is not None and memory.history:
                     spent[client], delta = plan.spent(memory.history).epsilon, plan.delta
-        return Progress(tuple(snapshot.history), snapshot.parameters, kept.arrays, spent, delta)
+        return Progress(
+            tuple(snapshot.history),
+            snapshot.parameters,
+            kept.arrays,
+            spent,
+            delta,
+            kept.selection,
+            kept.lost_releases,
+        )
 
 
 def _put_back(grid: InProcessGrid, kept: Kept, clients: int) -> None:
-    """Give every node the memory that it had.
+    """Give every client the memory that it had; what key holders answered is in their transcripts.
 
     Raises:
         UserError: when the memory is of other nodes.
@@ -160,8 +196,6 @@ def _put_back(grid: InProcessGrid, kept: Kept, clients: int) -> None:
         raise UserError("checkpoint: remembers clients that the run does not have; run the experiment again")
     for number, memory in kept.memories.items():
         remember(grid.contexts[number], memory)
-    for context in grid.contexts[clients:]:
-        remember_released(context, set(kept.released))
 
 
 class CentralizedTrainer:

@@ -93,6 +93,7 @@ def open_tracker(
         overrides=overrides,
         tags={
             "mode": config.mode.value,
+            "privacy_unit": config.privacy.unit.value,
             "privacy_noise": config.privacy.noise.value,
             "engine": config.engine.name.value,
         },
@@ -145,6 +146,8 @@ def log_results(
             "data": training.name,
             "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
         }
+        if config.privacy.unit is PrivacyUnit.client:
+            statement |= {"accountant": "zcdp", "noise_by": config.privacy.noise_by.value}
         tracker.log_model(backbone, task.example(test), statement)
 
 

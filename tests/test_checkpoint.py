@@ -19,7 +19,7 @@ from fedpriv.results import RoundResult
 from fedpriv.training.party import ClientMemory
 
 RECORD = RunRecord(
-    config={"seed": 1, "secure": {"key_file": None}},
+    config={"seed": 1, "secure": {"key_folder": None}},
     overrides=["seed=1"],
     data="ab",
     metric="accuracy",
@@ -40,8 +40,8 @@ SNAPSHOT = Snapshot(
             0: ClientMemory(((1.25, 0.1, 30),), np.array([5.0], np.float32)),
             2: ClientMemory(((0.1 + 0.2, 1 / 3, 7), (2.0, 0.5, 1))),
         },
-        released=[1],
         ended=False,
+        lost_releases=(4, 3),
     ),
 )
 
@@ -59,7 +59,7 @@ def assert_same(found, written):
     assert found.history == written.history
     assert (found.parameters.tobytes(), found.layout) == (written.parameters.tobytes(), written.layout)
     kept, other = found.kept, written.kept
-    assert (kept.released, kept.ended) == (other.released, other.ended)
+    assert (kept.ended, kept.lost_releases) == (other.ended, other.lost_releases)
     assert {n: a.tobytes() for n, a in kept.arrays.items()} == {
         n: a.tobytes() for n, a in other.arrays.items()
     }
@@ -168,7 +168,7 @@ def test_a_folder_without_a_checkpoint_is_refused_and_not_made(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("change", [{"version": "99.0"}, {"format": 2}, {"format": None}])
+@pytest.mark.parametrize("change", [{"version": "99.0"}, {"format": 1}, {"format": None}])
 def test_another_version_is_refused_in_one_line_that_names_both(saved, change):
     path = saved.folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -180,7 +180,7 @@ def test_another_version_is_refused_in_one_line_that_names_both(saved, change):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":1,"version":"0.1.0"}'],
+    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":2,"version":"0.1.0"}'],
     ids=lambda text: text[:12],
 )
 def test_a_damaged_record_is_one_line(saved, text):
@@ -233,8 +233,9 @@ def facts(**changes):
     text = {
         "history": [dataclasses.asdict(SNAPSHOT.history[0])],
         "privacy": {},
-        "released": [],
         "ended": False,
+        "lost_releases": [],
+        "arrays": ["layout", "parameters"],
         **changes,
     }
     return np.frombuffer(json.dumps(text).encode(), np.uint8)
@@ -252,10 +253,18 @@ BAD = {
     "metrics that are a list": {"facts": facts(history=[{**ROUND, "metrics": [1]}])},
     "a history of nonsense": {"facts": facts(privacy={"0": "[[-1, 2, 3]]"})},
     "a history of no client": {"facts": facts(privacy={"x": "[]"})},
-    "released rounds of text": {"facts": facts(released=["1"])},
+    "an end of text": {"facts": facts(ended="yes")},
+    "a lost sum of nobody": {"facts": facts(lost_releases=[4, 0])},
+    "a lost sum of true": {"facts": facts(lost_releases=[True])},
+    "lost sums of text": {"facts": facts(lost_releases="44")},
     "parameters of another type": {"parameters": np.zeros(2)},
     "parameters of another shape": {"parameters": np.zeros((2, 2), np.float32)},
-    "the head of an unknown client": {"head/7": np.zeros(2, np.float32)},
+    "the head of an unknown client": {
+        "head/7": np.zeros(2, np.float32),
+        "facts": facts(arrays=["head/7", "layout", "parameters"]),
+    },
+    "an array that is not there": {"facts": facts(arrays=["layout", "parameters", "selection"])},
+    "an array that nobody wrote": {"selection": np.zeros(2, np.uint8)},
 }
 
 

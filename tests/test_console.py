@@ -184,6 +184,7 @@ RESULTS = [
             delta=1e-5,
             bytes_up=2_000_000,
             bytes_down=4_000_000,
+            bytes_keyholders=500_000,
             update_bytes=30_000 + number,
             seconds={"train": 10.0, "encrypt": 2.0, "aggregate": 0.25, "decrypt": 0.5, "evaluate": 1.0},
             asked=8,
@@ -215,6 +216,7 @@ def test_summary_states_results_and_costs_in_80_columns(encoding):
     assert cells["epsilon"] == "4.5 at delta 1e-05 (largest reported)"
     assert cells["one update"] == "30 kB (0.50 x plain float32, 60 kB)"
     assert cells["all traffic"] == "6 MB up, 12 MB down"
+    assert cells["with key holders"] == "1.5 MB, both ways"
     assert cells["time: clients train"] == "30.0 s"
     assert cells["of it: encrypt (client mean)"] == "6.00 s"
     assert cells["time: all phases"] == "36.2 s"

@@ -12,22 +12,41 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fedpriv.config.instantiate import instantiate
-from fedpriv.config.schema import EngineName, PrivacyUnit, Protocol, RunConfig
+from fedpriv.config.schema import (
+    EngineName,
+    Keys,
+    NoiseBy,
+    NoiseSource,
+    PrivacyUnit,
+    Protocol,
+    RunConfig,
+    Scheme,
+)
 from fedpriv.data import holdout
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.federated import faults
-from fedpriv.federated.keyholder import OpenSum
+from fedpriv.federated.client_app import Keyholder, KeyMaker
+from fedpriv.federated.keyholder import KeyHolder
+from fedpriv.federated.selection import SelectingKeyHolder, Selection
 from fedpriv.federated.server_app import ServerPlan
 from fedpriv.federated.site import Site
 from fedpriv.federated.strategy.base import Strategy
+from fedpriv.he import provision
 from fedpriv.he.codec import UpdateCodec
+from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.registry import build_codec
+from fedpriv.he.selection import select_layers
+from fedpriv.he.selective import select
+from fedpriv.he.transcript import Transcript
+from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.privacy.plan import PrivacySettings
+from fedpriv.privacy.sum_plan import SumPlan, plan_sum
 from fedpriv.seeding import derive
 from fedpriv.tasks.base import Task
 from fedpriv.training.centralized import Centralized
 from fedpriv.training.local import LocalSettings
+from fedpriv.training.parameters import FlatParameters, ParameterLayout
 
 
 def to_json(config: RunConfig) -> str:
@@ -144,14 +163,84 @@ def build_strategy(config: RunConfig) -> Strategy:
 
 
 def build_privacy(config: RunConfig) -> PrivacySettings | None:
-    """Return the sample-level settings, or None without differential privacy.
+    """Return the sample-level settings, or None without differential privacy at that level.
 
     Raises:
         UserError: when delta is missing, or the settings contradict each other.
     """
     privacy = config.privacy
-    if privacy.unit is PrivacyUnit.none:
+    if privacy.unit is not PrivacyUnit.sample:
         return None
+    try:
+        return PrivacySettings(
+            epsilon=privacy.epsilon,
+            delta=_stated_delta(config),
+            noise_multiplier=privacy.noise_multiplier,
+            clipping_norm=privacy.clipping_norm,
+            noise=privacy.noise.value,
+        )
+    except ValueError as error:
+        raise UserError(f"privacy.{error}") from error
+
+
+def build_client_level(config: RunConfig) -> ClientLevel | None:
+    """Return the client-level privacy of a run, or None without.
+
+    Raises:
+        UserError: when the target is out of reach, or the settings contradict each other.
+    """
+    plan = sum_plan_of(config)
+    if plan is None:
+        return None
+    return ClientLevel(plan, config.seed if config.privacy.noise is NoiseSource.fast else None)
+
+
+def sum_plan_of(config: RunConfig) -> SumPlan | None:
+    """Return the plan of a run's noisy sums; None without client-level privacy.
+
+    With ``privacy.noise_by=clients`` every round has the noise of at least ``federation.min_replies``
+    clients.
+
+    Raises:
+        UserError: see :func:`build_client_level`.
+    """
+    if config.privacy.unit is not PrivacyUnit.client:
+        return None
+    # keys and run have no part in it: one plan, and one table of its noise, for a whole process
+    plain = json.loads(to_json(config))
+    plain["run_id"] = plain["secure"]["key_folder"] = None
+    return _sum_plan(json.dumps(plain))
+
+
+@lru_cache(maxsize=2)
+def _sum_plan(text: str) -> SumPlan:
+    from fedpriv.he.packing_plan import quantisation_step  # on use: a plain run needs no encryption
+
+    config = from_json(text)
+    privacy, federation = config.privacy, config.federation
+    try:
+        return plan_sum(
+            clipping_norm=privacy.clipping_norm,
+            step=quantisation_step(config.secure.bits, config.secure.value_range),
+            dimension=layout_of(text).size,
+            contributors=federation.min_replies if privacy.noise_by is NoiseBy.clients else 1,
+            rounds=federation.rounds,
+            delta=_stated_delta(config),
+            epsilon=privacy.epsilon,
+            noise_multiplier=privacy.noise_multiplier,
+            where=privacy.noise_by.value,
+        )
+    except ValueError as error:
+        raise UserError(f"privacy.{error}") from error
+
+
+def _stated_delta(config: RunConfig) -> float:
+    """Return delta, once it and one of epsilon and noise_multiplier are there.
+
+    Raises:
+        UserError: otherwise.
+    """
+    privacy = config.privacy
     if privacy.delta is None:
         raise UserError(
             "privacy.delta: is missing; epsilon means nothing without it, e.g. privacy.delta=1e-5"
@@ -161,16 +250,19 @@ def build_privacy(config: RunConfig) -> PrivacySettings | None:
             f"privacy.epsilon={privacy.epsilon}, privacy.noise_multiplier={privacy.noise_multiplier}: "
             "need exactly one; set the other to null"
         )
+    return privacy.delta
+
+
+def layout_of(text: str) -> ParameterLayout:
+    """Return the layout of the federated parameters.
+
+    Raises:
+        UserError: when the model has what cannot be averaged.
+    """
     try:
-        return PrivacySettings(
-            epsilon=privacy.epsilon,
-            delta=privacy.delta,
-            noise_multiplier=privacy.noise_multiplier,
-            clipping_norm=privacy.clipping_norm,
-            noise=privacy.noise.value,
-        )
+        return FlatParameters(build_backbone(text)).layout
     except ValueError as error:
-        raise UserError(f"privacy.{error}") from error
+        raise UserError(f"model._target_={from_json(text).model['_target_']}: {error}") from error
 
 
 def max_updates(config: RunConfig) -> int:
@@ -197,42 +289,65 @@ def planted_faults(config: RunConfig) -> dict[int, str]:
     return planted
 
 
-def codec_of(config: RunConfig, with_key: bool) -> UpdateCodec:
-    """Return the update codec; with its secret key where ``with_key`` and the scheme has one.
+def keys_of(config: RunConfig) -> Keys:
+    """Return ``secure.keys``, which as an attribute is a method of the mapping."""
+    return cast(Keys, cast(DictConfig, config.secure)["keys"])
+
+
+def codec_of(config: RunConfig) -> UpdateCodec:
+    """Return the update codec, without any key.
 
     Raises:
-        UserError: when the scheme cannot hold the clients, or the key file is missing or wrong.
+        UserError: when the scheme cannot hold the clients.
     """
     secure = config.secure
     options: dict[str, Any] = {}
-    if secure.scheme.value != "plain":
+    if secure.scheme is not Scheme.plain:
         options = {
+            "keys": keys_of(config).value,
+            "holders": secure.holders,
             "bits": secure.bits,
             "value_range": secure.value_range,
             "values_per_slot": secure.values_per_slot,
+            "smudging_bits": secure.smudging_bits,
+            "noise": sum_plan_of(config),
         }
-    codec = build_codec(secure.scheme.value, max_updates(config), **options)
-    if not with_key or not codec.needs_keyholder:
+    return build_codec(secure.scheme.value, _most_summed(config), **options)
+
+
+def update_codec_of(text: str) -> UpdateCodec:
+    """Return :func:`codec_of`, around the layers that ``secure.select`` names where it does.
+
+    Raises:
+        UserError: as :func:`codec_of`, or for a pattern that matches no layer.
+    """
+    config = from_json(text)
+    codec = codec_of(config)
+    if config.secure.select is None:
         return codec
-    if secure.key_file is None:
-        raise UserError("secure.key_file: is missing; this node needs the federation's key")
-    from fedpriv.he.bfv import BFVCodec
-    from fedpriv.he.keys import load_key
-
-    if not isinstance(codec, BFVCodec):
-        raise UserError(f"secure.scheme={secure.scheme.value}: keys are not known for it")
-    key = load_key(Path(secure.key_file), codec.parameters)
-    return build_codec(secure.scheme.value, max_updates(config), secret_key=key, **options)
+    layout = FlatParameters(build_backbone(text)).layout
+    return select(codec, select_layers(layout.names, layout.shapes, list(config.secure.select)))
 
 
-def make_key(config: RunConfig, path: Path) -> None:
-    """Make the federation's key file for this configuration."""
-    from fedpriv.he.bfv import BFVCodec
-    from fedpriv.he.keys import generate_key, save_key
+def _most_summed(config: RunConfig) -> int:
+    """Return the most envelopes in one sum: sensitivity maps come from every client."""
+    return max_updates(config) if config.secure.select_top is None else config.federation.clients
 
-    codec = codec_of(config, with_key=False)
-    if isinstance(codec, BFVCodec):
-        save_key(generate_key(codec.parameters), path)
+
+def _selection(config: RunConfig, length: int) -> Selection | None:
+    share = config.secure.select_top
+    return None if share is None else Selection(share, length)
+
+
+def key_folder_of(config: RunConfig) -> Path:
+    """Return the folder of keys.
+
+    Raises:
+        UserError: when the configuration names none; runs in one place have one made.
+    """
+    if config.secure.key_folder is None:
+        raise UserError("secure.key_folder: is missing; this node finds its keys and the enrolment there")
+    return Path(config.secure.key_folder)
 
 
 def build_local(config: RunConfig) -> LocalSettings:
@@ -272,27 +387,83 @@ def build_site(text: str) -> Site:
     config = from_json(text)
     task, training, _ = build_data(text)
     shares = build_shares(config, training)
+    backbone = build_backbone(text)
     return Site(
+        run_id=config.run_id or "",
         seed=config.seed,
         rounds=config.federation.rounds,
         task=task,
         training=training,
         shares=shares,
-        backbone=build_backbone(text),
+        backbone=backbone,
         local=build_local(config),
         privacy=build_privacy(config),
-        codec=codec_of(config, with_key=True),
+        codec=update_codec_of(text),
+        key_folder=None if config.secure.key_folder is None else Path(config.secure.key_folder),
         faults=planted_faults(config),
+        selection=_selection(config, FlatParameters(backbone).layout.size),
+        map_scale=min(1.0, config.secure.value_range),
+        client_level=build_client_level(config),
     )
 
 
-@lru_cache(maxsize=2)
-def build_keyholder(text: str) -> OpenSum:
-    """Return the function that opens sums; it holds the key."""
+@lru_cache(maxsize=32)
+def build_keyholder(text: str, number: int) -> Keyholder:
+    """Return key holder ``number``, with its key; one per process and configuration.
+
+    Raises:
+        UserError: when its key or transcript is missing, damaged or another run's.
+    """
     config = from_json(text)
-    size = build_site(text).parameters.layout.size
-    decoder = codec_of(config, with_key=True).decoder(min_clients=config.secure.min_clients)
-    return lambda payload, count: decoder.decode_sum(payload, count, size)
+    codec, folder = update_codec_of(text), key_folder_of(config)
+    party = provision.keyholder_folder(folder, number)
+    layout, noise = FlatParameters(build_backbone(text)).layout, sum_plan_of(config)
+    enrolment = Enrolment.load(provision.enrolment_file(folder))
+    transcript = Transcript(provision.transcript_file(party))
+
+    def around(codec: UpdateCodec, max_clients: int) -> KeyHolder:
+        return KeyHolder(
+            number=number,
+            holder=codec.holder(party),
+            codec=codec,
+            enrolment=enrolment,
+            transcript=transcript,
+            run_id=bytes.fromhex(config.run_id or ""),
+            parameters=layout.size,
+            layout=layout.digest,
+            # fewer would not bring the noise that the plan counts on, whatever the server says
+            min_clients=max(config.secure.min_clients, 1 if noise is None else noise.contributors),
+            max_clients=max_clients,
+        )
+
+    selection = _selection(config, layout.size)
+    if selection is None:
+        return around(codec, max_updates(config))
+    whole = around(codec, config.federation.clients)
+    return SelectingKeyHolder(whole, selection, codec, lambda chosen: around(chosen, max_updates(config)))
+
+
+@lru_cache(maxsize=32)
+def build_key_maker(text: str, number: int) -> KeyMaker:
+    """Return key holder ``number`` as a member of the committee that makes the run's key.
+
+    Raises:
+        UserError: when its signing key or the enrolment is missing or damaged, or there is no committee.
+    """
+    from fedpriv.he.committee import CommitteeCodec  # on use: a plain run needs no encryption library
+
+    config = from_json(text)
+    codec, folder = codec_of(config), key_folder_of(config)
+    if not isinstance(codec, CommitteeCodec):
+        raise UserError(f"secure.keys={keys_of(config).value}: makes no key; use secure.keys=committee")
+    party = provision.keyholder_folder(folder, number)
+    return codec.member(
+        party,
+        number,
+        bytes.fromhex(config.run_id or ""),
+        SigningKey.load(provision.signing_key_file(party)),
+        Enrolment.load(provision.enrolment_file(folder)),
+    )
 
 
 def _turns(config: RunConfig) -> float:
@@ -303,7 +474,7 @@ def _turns(config: RunConfig) -> float:
 
 
 def build_server_plan(text: str) -> ServerPlan:
-    """Return the server side. It reads no key file, whatever the scheme."""
+    """Return the server side. Of the key folder it reads the enrolment and nothing else."""
     config = from_json(text)
     task, _, test = build_data(text)
     federation = config.federation
@@ -320,6 +491,9 @@ def build_server_plan(text: str) -> ServerPlan:
         task=task,
         test=test,
         backbone=build_backbone(text),
-        codec=codec_of(config, with_key=False),
+        codec=update_codec_of(text),
+        enrolment=Enrolment.load(provision.enrolment_file(key_folder_of(config))),
         strategy=build_strategy(config),
+        select_top=config.secure.select_top,
+        client_level=build_client_level(config),
     )

@@ -3,10 +3,10 @@
 import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedpriv.config.builders import (
-    build_backbone,
     build_centralized,
     build_data,
     build_largest_head,
@@ -14,14 +14,19 @@ from fedpriv.config.builders import (
     build_shares,
     build_strategy,
     codec_of,
+    keys_of,
+    layout_of,
     max_updates,
     planted_faults,
+    sum_plan_of,
     to_json,
+    update_codec_of,
 )
-from fedpriv.config.schema import EngineName, Mode, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, PrivacyUnit, RunConfig, Scheme
 from fedpriv.errors import UserError
+from fedpriv.he import provision
+from fedpriv.he.selection import selected_count
 from fedpriv.privacy.plan import plan_for_client
-from fedpriv.training.parameters import FlatParameters
 
 
 def check(config: RunConfig) -> None:
@@ -46,16 +51,13 @@ def check(config: RunConfig) -> None:
             f"data._target_={config.data['_target_']}: all of it is test data; train on another data set and "
             "use `fedpriv evaluate`"
         )
-    backbone = build_backbone(text)
-    try:
-        FlatParameters(backbone)
-    except ValueError as error:
-        raise UserError(f"model._target_={config.model['_target_']}: {error}") from error
+    layout_of(text)  # parts of a model that cannot be averaged
     if config.mode is Mode.centralized:
         whose, smallest = "the training set's", len(training)
     else:
         shares = build_shares(config, training)
         whose, smallest = "the smallest client's", min(map(len, shares))
+        update_codec_of(text)  # names of layers that do not exist
         build_largest_head(text, shares)  # one client's people may be more than the task can tell apart
     settings = build_privacy(config)
     if settings is not None:
@@ -159,8 +161,39 @@ def _check_privacy(config: RunConfig) -> None:
         for name in ("epsilon", "delta", "noise_multiplier"):
             if getattr(privacy, name) is not None:
                 raise UserError(f"privacy.{name}={getattr(privacy, name)}: has no effect; add privacy=dp_sgd")
-        return
+    if privacy.unit is not PrivacyUnit.client and privacy.noise_by is not NoiseBy.clients:
+        raise UserError(
+            f"privacy.noise_by={privacy.noise_by.value}: has no effect; add privacy=client_level secure=bfv"
+        )
     build_privacy(config)
+    if privacy.unit is PrivacyUnit.client:
+        _check_client_level(config)
+
+
+def _check_client_level(config: RunConfig) -> None:
+    """Check what client-level privacy needs, but for its plan."""
+    secure, privacy = config.secure, config.privacy
+    if config.mode is Mode.centralized:
+        raise UserError(
+            "privacy.unit=client: mode=centralized has no clients; use privacy=dp_sgd or mode=federated"
+        )
+    if secure.scheme is not Scheme.bfv:
+        raise UserError(
+            f"privacy.unit=client: secure.scheme={secure.scheme.value} carries no discrete noise; "
+            "use secure.scheme=bfv (secure=bfv or secure=bfv_committee)"
+        )
+    for name, value in (("select", secure.select), ("select_top", secure.select_top)):
+        if value is not None:
+            raise UserError(
+                f"secure.{name}={value}: leaves coordinates without noise, which privacy.unit=client does "
+                "not cover; set it to null"
+            )
+    clients = config.federation.clients
+    if privacy.delta is not None and privacy.delta * clients >= 1.0:
+        raise UserError(
+            f"privacy.delta={privacy.delta}: allows to publish one of {clients} clients outright; choose a "
+            f"delta far below 1/{clients}"
+        )
 
 
 def _check_places(config: RunConfig) -> None:
@@ -196,8 +229,26 @@ def _check_centralized(config: RunConfig) -> None:
 
 def _check_secure(config: RunConfig) -> None:
     secure = config.secure
-    codec_of(config, with_key=secure.key_file is not None)
-    if secure.scheme is Scheme.plain:
+    if keys_of(config) is Keys.committee and secure.scheme is Scheme.plain:
+        raise UserError(
+            "secure.keys=committee: has no effect, secure.scheme=plain needs no keys; choose secure=bfv"
+        )
+    if secure.scheme is Scheme.ckks and secure.values_per_slot is not None:
+        raise UserError(
+            f"secure.values_per_slot={secure.values_per_slot}: has no effect, secure.scheme=ckks has one "
+            "value to a slot; set it to null"
+        )
+    _check_selection(config)
+    plan = sum_plan_of(config)
+    if plan is not None and math.isinf(plan.spent([plan.contributors] * plan.rounds).epsilon):
+        raise UserError(
+            f"privacy.noise_multiplier={config.privacy.noise_multiplier}: protects nobody, its epsilon is "
+            "infinite; raise it"
+        )
+    codec = codec_of(config)
+    if secure.key_folder is not None:
+        provision.require(Path(secure.key_folder), config.federation.clients, codec)
+    if not codec.holders:
         return
     if secure.min_clients < 2:
         raise UserError(
@@ -210,6 +261,32 @@ def _check_secure(config: RunConfig) -> None:
         )
     if config.federation.min_replies < secure.min_clients:
         raise UserError(
-            f"federation.min_replies={config.federation.min_replies}: the key holder opens no sum of fewer "
+            f"federation.min_replies={config.federation.min_replies}: key holders open no sum of fewer "
             f"than secure.min_clients={secure.min_clients}; raise it to that"
+        )
+
+
+def _check_selection(config: RunConfig) -> None:
+    """Check what selective encryption leaves in clear, but for the names of layers."""
+    secure = config.secure
+    if secure.select is None and secure.select_top is None:
+        return
+    field, value = (
+        ("select", secure.select) if secure.select_top is None else ("select_top", secure.select_top)
+    )
+    if secure.scheme is Scheme.plain:
+        raise UserError(
+            f"secure.{field}={value}: has no effect, secure=none encrypts nothing; choose secure=bfv"
+        )
+    if secure.select_top is None:
+        return
+    if secure.select is not None:
+        raise UserError(
+            f"secure.select_top={secure.select_top}: cannot be combined with secure.select; set one to null"
+        )
+    selected_count(secure.select_top, 1)
+    if config.privacy.unit is not PrivacyUnit.none:
+        raise UserError(
+            f"secure.select_top={secure.select_top}: sensitivity maps come from the images without noise, "
+            f"which privacy.unit={config.privacy.unit.value} does not cover; use secure.select=[...]"
         )

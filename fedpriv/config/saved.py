@@ -19,6 +19,8 @@ from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 
 _KEPT = ("mode", "seed", "task", "data", "model", "evaluation", "privacy")
+_KEPT_FOR_SUMS = ("federation", "secure")
+"""Client-level epsilon depends on who adds noise to a sum, how often, and in which steps."""
 _OPEN = ("data", "task")
 _LARGEST_SIDE = 1024  # of an image that a file may make a loader allocate
 
@@ -31,7 +33,8 @@ def restored(
 ) -> RunConfig:
     """Return what of a run's configuration decides data, model, test and privacy, changed by ``overrides``.
 
-    Where it was tracked, how it was trained, encrypted and shared out is left at the defaults.
+    Where it was tracked, how it was trained, encrypted and shared out is left at the defaults, but for
+    client-level privacy, which rests on it.
     Nothing is left to interpolate.
 
     Args:
@@ -47,7 +50,8 @@ def restored(
     """
     schema = OmegaConf.structured(RunConfig)
     try:
-        config = cast(DictConfig, OmegaConf.merge(schema, {k: saved[k] for k in _KEPT if k in saved}))
+        kept = {k: saved[k] for k in _kept(saved) if k in saved}
+        config = cast(DictConfig, OmegaConf.merge(schema, kept))
         for group in _OPEN:
             if not isinstance(config[group], DictConfig):
                 raise UserError(f"{source}: {group} is no group of settings; choose a run of this fedpriv")
@@ -66,6 +70,12 @@ def restored(
         return typed(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+
+
+def _kept(saved: Mapping[str, Any]) -> tuple[str, ...]:
+    privacy = saved.get("privacy")
+    of_sums = isinstance(privacy, Mapping) and privacy.get("unit") == "client"
+    return (*_KEPT, *_KEPT_FOR_SUMS) if of_sums else _KEPT
 
 
 def _apply(config: DictConfig, override: Override, in_shape: tuple[int, ...]) -> None:

@@ -32,6 +32,7 @@ class PrivacyUnit(Enum):
 
     none = "none"
     sample = "sample"
+    client = "client"
 
 
 class NoiseSource(Enum):
@@ -41,11 +42,26 @@ class NoiseSource(Enum):
     fast = "fast"
 
 
+class NoiseBy(Enum):
+    """Who draws the noise of client-level privacy."""
+
+    clients = "clients"
+    server = "server"
+
+
 class Scheme(Enum):
     """How updates travel."""
 
     plain = "plain"
     bfv = "bfv"
+    ckks = "ckks"
+
+
+class Keys(Enum):
+    """Who can open sums."""
+
+    authority = "authority"
+    committee = "committee"
 
 
 class Protocol(Enum):
@@ -112,7 +128,10 @@ class FederationConfig:
 
 @dataclass
 class PrivacyConfig:
-    """Differential privacy."""
+    """Differential privacy: of images (:mod:`fedpriv.privacy.plan`) or clients (``privacy.sum_plan``).
+
+    ``noise_by`` counts with ``unit: client`` only.
+    """
 
     unit: PrivacyUnit = PrivacyUnit.none
     epsilon: float | None = None
@@ -120,18 +139,28 @@ class PrivacyConfig:
     noise_multiplier: float | None = None
     clipping_norm: float = 1.0
     noise: NoiseSource = NoiseSource.secure
+    noise_by: NoiseBy = NoiseBy.clients
 
 
 @dataclass
 class SecureConfig:
-    """Encryption of updates."""
+    """Encryption of updates, see :mod:`fedpriv.he`; ``key_folder`` as in :mod:`fedpriv.he.provision`.
+
+    ``select`` and ``select_top`` leave part of every update in clear, see :mod:`fedpriv.he.selective`.
+    ``holders`` counts with ``keys: committee`` only, ``values_per_slot`` with ``scheme: bfv`` only.
+    """
 
     scheme: Scheme = Scheme.plain
+    keys: Keys = Keys.authority
+    holders: int = 3
     bits: int = 16
     value_range: float = 0.5
     values_per_slot: int | None = None
+    smudging_bits: int = 56
     min_clients: int = 2
-    key_file: str | None = None
+    select: list[str] | None = None
+    select_top: float | None = None
+    key_folder: str | None = None
 
 
 @dataclass

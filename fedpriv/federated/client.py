@@ -7,35 +7,52 @@ import numpy as np
 from fedpriv.federated import faults
 from fedpriv.federated.messages import MessageError, TrainReply, TrainRequest
 from fedpriv.federated.site import Site
+from fedpriv.he.codec import KeyRefused, UpdateCodec
 from fedpriv.he.envelope import Header, seal
+from fedpriv.he.identity import SigningKey
 from fedpriv.he.packing import NonFiniteUpdate
-from fedpriv.seeding import generator
+from fedpriv.privacy.client_level import clip
+from fedpriv.seeding import derive, generator
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.training.party import BudgetSpent, ClientMemory, learns, train_round
+from fedpriv.training.sensitivity import sensitivity_map
 from fedpriv.types import FloatVector
 
 
 def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) -> TrainReply:
     """Train on the client's data and seal the change of the model.
 
-    The reply carries ``weight * (w_local - w_global)``, sealed. ``memory`` is brought up to date;
-    the privacy a round costs is written there before the first noisy step.
+    The reply carries ``weight * (w_local - w_global)``, encoded, and signed by the client together
+    with what it is. ``memory`` is brought up to date; the privacy a round costs is written there
+    before the first noisy step. With client-level privacy the weighted change is clipped, and the
+    codec adds the client's share of the noise.
 
     Raises:
-        MessageError: ``budget_spent`` when the round would pass the target epsilon,
-            ``non_finite`` when training diverged, ``malformed`` for a bad request.
+        MessageError: ``budget_spent`` when the round would pass the target epsilon or, with client-level
+            privacy, is none of the planned ones,
+            ``non_finite`` when training diverged, ``malformed`` for a bad request, ``wrong_run``
+            for one of another run, ``wrong_selection`` for another choice of coordinates to encrypt
+            than before, or the cause for which a joint key was refused.
     """
-    fault = site.faults.get(client)
+    fault, level = site.faults.get(client), site.client_level
     faults.before_training(fault)
-    if not 0.0 < request.weight <= 1.0 or request.parameters.shape != (site.parameters.layout.size,):
-        raise MessageError("malformed")
+    if level is not None and not 1 <= request.round <= site.rounds:
+        # key holders open each round once: so much, and no more, is the noise planned for
+        raise MessageError("budget_spent")
+    # before any privacy is spent: without keys the update would be lost
+    codec, signer = _checked(site, client, request)
+    if site.selection is not None:
+        codec = site.selection.codec(codec, request.selection)
     started = time.perf_counter()
     site.parameters.load(request.parameters)
     loss, metrics = _optimise(site, client, request, memory)
     update = site.parameters.change_since(request.parameters)
     trained = time.perf_counter()
     update *= np.float32(request.weight)
-    sealed, clipped = _seal(site, client, request, faults.spoil(fault, update))
+    update = faults.spoil(fault, update)
+    if level is not None:
+        update = clip(update, level.plan.clipping_norm)
+    sealed, clipped = _seal(site, codec, signer, client, request, update)
     metrics |= {
         "examples": float(len(site.shares[client])),
         "train-seconds": trained - started,
@@ -44,7 +61,57 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
     }
     if np.isfinite(loss):
         metrics["train-loss"] = loss
-    return TrainReply(site.codec.scheme, sealed, metrics)
+    return TrainReply(codec.scheme, sealed, metrics)
+
+
+def sensitivity(site: Site, client: int, request: TrainRequest) -> TrainReply:
+    """Compute the client's sensitivity map and seal it whole, as round 0.
+
+    The reply carries ``weight * map_scale * map`` of :func:`fedpriv.training.sensitivity.sensitivity_map`.
+    The map is computed from the images themselves: differential privacy does not cover it.
+
+    Raises:
+        MessageError: ``wrong_selection`` when the configuration asks for no map, ``non_finite`` when it
+            cannot be computed, and the causes of :func:`train`.
+    """
+    private = site.privacy is not None or site.client_level is not None
+    if site.selection is None or request.round != 0 or private:
+        raise MessageError("wrong_selection")
+    codec, signer = _checked(site, client, request)
+    started = time.perf_counter()
+    site.parameters.load(request.parameters)
+    try:
+        made = sensitivity_map(
+            site.task,
+            site.backbone,
+            site.build_head(client),
+            site.data(client),
+            derive(site.seed, "sensitivity", client),
+        )
+    except ValueError:
+        raise MessageError("non_finite") from None
+    computed = time.perf_counter()
+    made *= np.float32(request.weight * site.map_scale)
+    sealed, clipped = _seal(site, codec, signer, client, request, made)
+    figures = {
+        "examples": float(len(site.shares[client])),
+        "train-seconds": computed - started,
+        "encrypt-seconds": time.perf_counter() - computed,
+        "clipped-fraction": clipped,
+    }
+    return TrainReply(codec.scheme, sealed, figures)
+
+
+def _checked(site: Site, client: int, request: TrainRequest) -> tuple[UpdateCodec, SigningKey]:
+    """Return the client's keys, if the request is one for it."""
+    if not 0.0 < request.weight <= 1.0 or request.parameters.shape != (site.parameters.layout.size,):
+        raise MessageError("malformed")
+    if request.run_id != site.run_id:
+        raise MessageError("wrong_run")
+    try:
+        return site.codec_for(client, request.public_key), site.signer(client)
+    except KeyRefused as error:
+        raise MessageError(error.cause) from None
 
 
 def _optimise(
@@ -73,18 +140,30 @@ def _optimise(
     }
 
 
-def _seal(site: Site, client: int, request: TrainRequest, update: FloatVector) -> tuple[bytes, float]:
+def _seal(
+    site: Site,
+    codec: UpdateCodec,
+    signer: SigningKey,
+    client: int,
+    request: TrainRequest,
+    update: FloatVector,
+) -> tuple[bytes, float]:
+    level = site.client_level
+    noise = None if level is None else level.source(client, request.round)
     try:
-        encoded = site.codec.encode(update, generator(site.seed, "rounding", client, request.round))
+        encoded = codec.encode(update, generator(site.seed, "rounding", client, request.round), noise)
     except NonFiniteUpdate:
         raise MessageError("non_finite") from None
     header = Header(
-        scheme=site.codec.scheme,
+        scheme=codec.scheme,
         run_id=bytes.fromhex(request.run_id),
         round=request.round,
         client=client,
         parameters=len(update),
         layout=site.parameters.layout.digest,
+        codec=codec.digest,
         examples=len(site.shares[client]),
+        weight=request.weight,
     )
-    return seal(header, encoded.payload), encoded.clipped / max(1, len(update))
+    sealed = seal(header, memoryview(encoded.mask), memoryview(encoded.body), signer)
+    return sealed, encoded.clipped / max(1, len(update))

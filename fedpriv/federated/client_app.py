@@ -2,22 +2,42 @@
 
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedpriv.federated import client, keyholder, messages
+from fedpriv.errors import UserError
+from fedpriv.federated import client, holder_messages, messages
 from fedpriv.federated.deadline import ClientTimeout, deadline
-from fedpriv.federated.keyholder import OpenSum
-from fedpriv.federated.memory import recall, recall_released, remember, remember_released
-from fedpriv.federated.messages import Description, MessageError, ReleaseRequest, TrainRequest
+from fedpriv.federated.holder_messages import KeysRequest
+from fedpriv.federated.keyholder import OpenRequest, Refusal
+from fedpriv.federated.memory import recall, remember
+from fedpriv.federated.messages import Description, MessageError, TrainRequest
 from fedpriv.federated.site import Site
+from fedpriv.he.codec import KeyRefused
 
 CONFIG_KEY = "cfg-json"
 """Key of the run configuration (JSON) in Flower's run config."""
 
+
+class Keyholder(Protocol):
+    """What a key holder's node does, see :class:`fedpriv.federated.keyholder.KeyHolder`."""
+
+    def open(self, request: OpenRequest) -> bytes:
+        """Return this holder's part of opening a round's sum."""
+
+
+class KeyMaker(Protocol):
+    """A key holder while the committee makes its key, see :mod:`fedpriv.he.joint_key`."""
+
+    def step(self, step: str, blobs: list[bytes]) -> bytes:
+        """Answer one step."""
+
+
 SiteBuilder = Callable[[str], Site]
-KeyholderBuilder = Callable[[str], OpenSum]
+KeyholderBuilder = Callable[[str, int], Keyholder]
+KeyMakerBuilder = Callable[[str, int], KeyMaker]
 
 log = logging.getLogger("fedpriv.client")
 
@@ -25,17 +45,20 @@ log = logging.getLogger("fedpriv.client")
 def make_client_app(
     build_site: SiteBuilder,
     build_keyholder: KeyholderBuilder,
+    build_key_maker: KeyMakerBuilder,
     config: str | None = None,
     time_limit_s: float | None = None,
 ) -> ClientApp:
     """Return the ClientApp.
 
-    A node is client ``partition-id`` of its node config; the node after the last client, or one
-    whose node config says ``role = "keyholder"``, is the key holder.
+    A node is client ``partition-id`` of its node config. The nodes after the last client are the
+    key holders of a simulation, numbered from 0; on real sites a key holder's node config says its
+    number as ``holder``.
 
     Args:
         build_site: makes (or finds again) the site for a configuration.
-        build_keyholder: makes the function that opens sums, reading the key from its file.
+        build_keyholder: makes (or finds again) what opens sums for a key holder's number; it reads the key.
+        build_key_maker: the same for what makes a committee's key.
         config: the configuration as JSON; None reads it from ``context.run_config``.
         time_limit_s: seconds after which training is given up, for engines that cannot do so
             themselves; None for no limit.
@@ -45,29 +68,62 @@ def make_client_app(
     def configuration(context: Context) -> str:
         return config if config is not None else str(context.run_config[CONFIG_KEY])
 
-    def is_keyholder(context: Context, site: Site) -> bool:
-        return context.node_config.get("role") == messages.ROLE_KEYHOLDER or (
-            _partition(context) >= site.clients
-        )
+    def holder_number(context: Context) -> int | None:
+        """Return the number of the key holder that this node is, or None for a client."""
+        if "holder" in context.node_config:
+            return int(context.node_config["holder"])
+        after = _partition(context) - build_site(configuration(context)).clients
+        return after if after >= 0 else None
+
+    def require_holder(context: Context) -> int:
+        number = holder_number(context)
+        if number is None:
+            raise MessageError("wrong_role")
+        return number
 
     @app.query("describe")
     def describe(message: Message, context: Context) -> Message:
         def answer() -> RecordDict:
+            number = holder_number(context)
+            if number is not None:
+                return Description(messages.ROLE_KEYHOLDER, number, 0).to_content()
             site, partition = build_site(configuration(context)), _partition(context)
-            if is_keyholder(context, site):
-                return Description(messages.ROLE_KEYHOLDER, partition, 0).to_content()
             examples = len(site.shares[partition])
             site.plan(partition)  # solves the noise now, before the first round
             return Description(messages.ROLE_CLIENT, partition, examples).to_content()
 
         return _answer(message, answer)
 
+    @app.query("keys")
+    def keys(message: Message, context: Context) -> Message:
+        def answer() -> RecordDict:
+            maker = build_key_maker(configuration(context), require_holder(context))
+            request = KeysRequest.from_content(message.content)
+            return holder_messages.pack_answer(maker.step(request.step, list(request.blobs)))
+
+        return _answer(message, answer)
+
+    @app.query("sensitivity")
+    def sensitivity(message: Message, context: Context) -> Message:
+        def answer() -> RecordDict:
+            if holder_number(context) is not None:
+                raise MessageError("wrong_role")
+            site = build_site(configuration(context))
+            request = TrainRequest.from_content(message.content)
+            try:
+                with site.lock, deadline(time_limit_s):
+                    return client.sensitivity(site, _partition(context), request).to_content()
+            except ClientTimeout:
+                raise MessageError("no_reply") from None
+
+        return _answer(message, answer)
+
     @app.train()
     def train(message: Message, context: Context) -> Message:
         def answer() -> RecordDict:
-            site = build_site(configuration(context))
-            if is_keyholder(context, site):
+            if holder_number(context) is not None:
                 raise MessageError("wrong_role")
+            site = build_site(configuration(context))
             request = TrainRequest.from_content(message.content)
             memory = recall(context)
             try:
@@ -80,18 +136,11 @@ def make_client_app(
 
         return _answer(message, answer)
 
-    @app.query("release")
-    def release(message: Message, context: Context) -> Message:
+    @app.query("open")
+    def open_sum(message: Message, context: Context) -> Message:
         def answer() -> RecordDict:
-            text = configuration(context)
-            if not is_keyholder(context, build_site(text)):
-                raise MessageError("wrong_role")
-            request = ReleaseRequest.from_content(message.content)
-            released = recall_released(context)
-            try:
-                return messages.pack_sum(keyholder.release(build_keyholder(text), request, released))
-            finally:
-                remember_released(context, released)
+            keyholder = build_keyholder(configuration(context), require_holder(context))
+            return holder_messages.pack_answer(keyholder.open(holder_messages.unpack_open(message.content)))
 
         return _answer(message, answer)
 
@@ -104,12 +153,16 @@ def _partition(context: Context) -> int:
 
 def _answer(message: Message, answer: Callable[[], RecordDict]) -> Message:
     """Run ``answer``; what fails is logged here and named, never quoted, to the server."""
+    kind = message.metadata.message_type
     try:
         content = answer()
-    except MessageError as error:
-        log.info("%s refused: %s", message.metadata.message_type, error.cause)
+    except (MessageError, Refusal, KeyRefused) as error:
+        log.info("%s refused: %s", kind, error)
         content = messages.failure(error.cause)
+    except UserError as error:
+        log.error("%s failed: %s", kind, error)
+        content = messages.failure("misconfigured")
     except Exception:
-        log.exception("%s failed", message.metadata.message_type)
+        log.exception("%s failed", kind)
         content = messages.failure("exception")
     return Message(content, reply_to=message)

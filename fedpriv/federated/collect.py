@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from flwr.app import Message
 
 from fedpriv.federated.messages import LARGEST_FIGURE, MessageError, TrainReply
+from fedpriv.federated.release import Accepted
 from fedpriv.federated.roster import Member
-from fedpriv.he.codec import Aggregator, PayloadError, UpdateCodec
-from fedpriv.he.envelope import EnvelopeError, Expected, open_envelope
-from fedpriv.training.parameters import ParameterLayout
+from fedpriv.federated.strategy.session import Session
+from fedpriv.he.codec import Aggregator, PayloadError, SumError
+from fedpriv.he.envelope import SIGNED_BYTES, EnvelopeError, Expected, open_envelope
 
 _FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
 """Flower's error codes for what happened to a message, in our words."""
@@ -64,26 +65,29 @@ class Collector:
     """Adds up the updates of one round.
 
     Guarantee:
-        - No payload byte is parsed before the sender, run, round, scheme, model, size and hash
-          of its envelope have been checked.
+        - No payload byte is parsed before every field of its envelope, the enrolled client's
+          signature and the hashes of mask and body have been checked.
         - A reply that fails any check leaves the sum unchanged and is counted by cause.
         - At most one update per asked client is added.
+
+    Attributes:
+        tally: what came so far.
+        aggregator: the sum of the bodies.
+        accepted: signed headers and masks of the clients in it, for the key holders.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        server_round: int,
-        asked: list[tuple[Member, float]],
-        codec: UpdateCodec,
-        layout: ParameterLayout,
-        max_update_bytes: int,
-    ) -> None:
+    def __init__(self, session: Session, server_round: int, asked: list[tuple[Member, float]]) -> None:
         """Expect one reply of each ``(member, weight)``."""
+        codec, layout = session.codec, session.layout
         self.tally = Tally(asked=len(asked))
-        self.aggregator: Aggregator = codec.aggregator(layout.size)
-        self._run_id, self._round, self._codec, self._layout = run_id, server_round, codec, layout
-        self._max_bytes = max_update_bytes
+        level = session.client_level
+        noise = None if level is None else level.source("server", server_round)
+        self.aggregator: Aggregator = codec.aggregator(layout.size, noise)
+        self.accepted = Accepted()
+        self._session, self._round = session, server_round
+        self._run_id = bytes.fromhex(session.run_id)
+        self._codec_digest = codec.digest
+        self._mask_bytes, self._body_bytes = codec.mask_bytes(layout.size), codec.body_bytes(layout.size)
         self._pending = {member.node_id: (member, weight) for member, weight in asked}
 
     def take(self, reply: Message) -> None:
@@ -96,7 +100,7 @@ class Collector:
         member, weight = expected
         try:
             self._add(reply, member, weight)
-        except (MessageError, EnvelopeError, PayloadError) as error:
+        except (MessageError, EnvelopeError, PayloadError, SumError) as error:
             self.tally.failures[error.cause] += 1
             if error.cause == "budget_spent":
                 self.tally.exhausted.add(member.partition)
@@ -112,7 +116,8 @@ class Collector:
     def _add(self, reply: Message, member: Member, weight: float) -> None:
         if reply.has_error():
             raise MessageError(_FLOWER_ERRORS.get(reply.error.code, "flower_error"))
-        content = TrainReply.from_content(reply.content, self._codec.scheme)
+        session = self._session
+        content = TrainReply.from_content(reply.content, session.codec.scheme)
         self.tally.bytes_up += len(content.sealed)
         epsilon = content.metrics.get("epsilon", 0.0)
         if 0.0 < epsilon <= LARGEST_FIGURE:
@@ -120,21 +125,30 @@ class Collector:
             self.tally.spent[member.partition] = epsilon
             self.tally.delta = content.metrics.get("delta")
             self.tally.by_rdp |= content.metrics.get("rdp", 0.0) > 0.0
+        expected = Expected(
+            scheme=session.codec.scheme,
+            run_id=self._run_id,
+            round=self._round,
+            client=member.partition,
+            parameters=session.layout.size,
+            layout=session.layout.digest,
+            codec=self._codec_digest,
+            examples=member.examples,
+            weight=weight,
+            mask_bytes=self._mask_bytes,
+            body_bytes=self._body_bytes,
+        )
         envelope = open_envelope(
             content.sealed,
-            Expected(
-                scheme=self._codec.scheme,
-                run_id=bytes.fromhex(self._run_id),
-                round=self._round,
-                client=member.partition,
-                parameters=self._layout.size,
-                layout=self._layout.digest,
-            ),
-            max_bytes=self._max_bytes,
+            expected,
+            session.enrolment.clients[member.partition],
+            max_bytes=SIGNED_BYTES + self._mask_bytes + self._body_bytes,
         )
-        if envelope.header.examples != member.examples:
-            raise MessageError("wrong_examples")
-        self.aggregator.add(envelope.payload)
+        self.aggregator.add(envelope.body)
+        if session.codec.holders:
+            # a copy, so that the body's bytes are not kept for the whole round
+            self.accepted.signed.append(envelope.signed)
+            self.accepted.masks.append(bytes(envelope.mask))
         self.tally.replied += 1
         self.tally.weight += weight
         self.tally.update_bytes.append(len(content.sealed))

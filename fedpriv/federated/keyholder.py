@@ -1,45 +1,187 @@
-"""What a key holder does: open the sum of one round, once."""
+"""What a key holder does: open the sum of one round, once, of clients whose signatures it checked."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
+from fedpriv.errors import UserError
+from fedpriv.he.codec import Holder, PayloadError, SumError, UpdateCodec
+from fedpriv.he.envelope import (
+    EnvelopeError,
+    Expected,
+    SignedHeader,
+    check_mask,
+    claimed_client,
+    open_signed,
+)
+from fedpriv.he.identity import Enrolment
+from fedpriv.he.transcript import Transcript
 
-from fedpriv.federated.messages import MessageError, ReleaseRequest
-from fedpriv.he.codec import SumError
 
-OpenSum = Callable[[bytes, int], np.ndarray]
-"""Decrypts the sum of ``count`` updates; refuses too few."""
+@dataclass(frozen=True)
+class OpenRequest:
+    """What the server asks of a key holder. All of it is the server's word.
+
+    Attributes:
+        run_id: 16 bytes.
+        round: round number.
+        signed: header and signature of each client's envelope.
+        masks: each client's mask, in the same order.
+        body_sum: what the scheme needs besides, such as the sum of the bodies.
+        selection: the coordinates that the clients encrypted, packed, where the server chose them; see
+            :class:`~fedpriv.federated.selection.SelectingKeyHolder`.
+    """
+
+    run_id: bytes
+    round: int
+    signed: Sequence[bytes | memoryview]
+    masks: Sequence[bytes | memoryview]
+    body_sum: bytes | memoryview
+    selection: bytes | None = None
 
 
-def release(open_sum: OpenSum, request: ReleaseRequest, released: set[int]) -> np.ndarray:
-    """Open the sum of a round's updates.
+class Refusal(ValueError):
+    """A request that a key holder does not answer.
+
+    Attributes:
+        cause: ``wrong_run``, ``already_released``, ``too_few_clients``, ``too_many_clients``,
+            ``unknown_client``, ``duplicate_client``, or a cause of the envelope, the payload or the
+            sum. Safe to send and to count.
+    """
+
+    def __init__(self, cause: str) -> None:
+        """Keep the cause."""
+        super().__init__(cause)
+        self.cause = cause
+
+
+class KeyHolder:
+    """One key holder of one run.
 
     Guarantee:
-        - At most one sum is opened per round and run: two sums that differ in one client
-          would reveal that client's update.
-        - The sum of fewer than ``secure.min_clients`` updates is not opened.
+        - At most one answer per run and round, over all processes and restarts: two sums that
+          differ in one client would reveal that client's update.
+        - An answer opens the sum of at least ``min_clients`` and at most ``max_clients`` clients
+          that are enrolled, distinct, and signed for that run, round, model and codec; the masks
+          are those that they signed.
+        - The round is on the transcript, synced, before the key is used.
+        - Nothing of masks and body sum is read, and no key is used, before run, round, number of
+          clients and every signature have been checked.
 
     Edge cases:
-        - ``count`` is the server's word; only signed client lists can check it.
-        - A simulation that is resumed after a crash trains the lost round again and has its sum
-          opened again: all its parties lived in the process that ended, the sum with them. A key
-          holder of its own keeps ``released`` and refuses.
-
-    Args:
-        open_sum: decrypts; holds the key.
-        request: the sum and what the server says of it.
-        released: rounds already answered; the round is added BEFORE the sum is opened.
-
-    Returns:
-        The sum, float64 of shape (P,).
-
-    Raises:
-        MessageError: ``already_released``, or the decoder's cause such as ``too_few_clients``.
+        - A request that is refused on these grounds does not use up its round.
+        - One that the scheme itself refuses (a malformed body sum, say) does: whether opening
+          fails can depend on the key, and a server that may try again would learn it bit by bit.
+        - A holder that is killed after the round was written and before its answer has used up
+          the round.
+        - Refusals are written to the transcript as well, a bounded number of them.
+        - ``min_clients`` below 2 is refused: the sum of one update is that update.
+        - Clients that are enrolled and collude with the server count as clients all the same:
+          ``min_clients - 1`` of them are left with one honest update.
     """
-    if request.round in released:
-        raise MessageError("already_released")
-    released.add(request.round)
-    try:
-        return open_sum(request.sum_payload, request.count)
-    except SumError as error:
-        raise MessageError(error.cause) from None
+
+    def __init__(
+        self,
+        number: int,
+        holder: Holder,
+        codec: UpdateCodec,
+        enrolment: Enrolment,
+        transcript: Transcript,
+        run_id: bytes,
+        parameters: int,
+        layout: bytes,
+        min_clients: int,
+        max_clients: int,
+    ) -> None:
+        """Prepare to answer for one run.
+
+        Args:
+            number: of this holder, for whoever reports about it.
+            holder: its key.
+            codec: scheme, and sizes of masks and bodies.
+            enrolment: whose signatures count.
+            transcript: where its decisions are kept.
+            run_id: 16 bytes.
+            parameters: coordinates of an update.
+            layout: 32 bytes, digest of the model's layout.
+            min_clients: fewest clients in a sum, at least 2.
+            max_clients: most clients in a sum.
+
+        Raises:
+            UserError: when the limits contradict each other or the transcript is damaged.
+        """
+        if not 2 <= min_clients <= max_clients:
+            raise UserError(
+                f"secure.min_clients={min_clients}: a key holder opens sums of 2 to federation.clients="
+                f"{max_clients} clients"
+            )
+        if max_clients > codec.max_clients:
+            raise UserError(f"federation.clients={max_clients}: the codec sums at most {codec.max_clients}")
+        self.number = number
+        self._holder, self._codec, self._enrolment, self._transcript = holder, codec, enrolment, transcript
+        self._run_id, self._parameters, self._layout = run_id, parameters, layout
+        self._min_clients, self._max_clients = min_clients, max_clients
+        transcript.answered(run_id, 0)
+
+    def open(self, request: OpenRequest) -> bytes:
+        """Return this holder's part of opening the sum.
+
+        Raises:
+            Refusal: by its cause; the transcript has it.
+            UserError: when the transcript is damaged or cannot be written; nothing is opened then.
+        """
+        server_round = request.round if 0 <= request.round < 1 << 32 else -1
+        try:
+            clients = self._check(request)
+            if not self._transcript.claim(self._run_id, server_round, clients, request.signed):
+                raise Refusal("already_released")
+        except (Refusal, EnvelopeError) as refused:
+            self._transcript.note_refusal(self._run_id, server_round, refused.cause)
+            raise Refusal(refused.cause) from refused
+        try:
+            answer = self._holder.open(request.masks, request.body_sum, self._parameters)
+        except (PayloadError, SumError) as failed:
+            self._transcript.note_failure(self._run_id, server_round, failed.cause)
+            raise Refusal(failed.cause) from failed
+        self._transcript.note_answer(self._run_id, server_round, answer)
+        return answer
+
+    def _check(self, request: OpenRequest) -> list[int]:
+        """Return the clients of the sum; the cheap checks come first."""
+        if request.run_id != self._run_id:
+            raise Refusal("wrong_run")
+        if not 0 <= request.round < 1 << 32 or len(request.masks) != len(request.signed):
+            raise Refusal("malformed")
+        if len(request.signed) < self._min_clients:
+            raise Refusal("too_few_clients")
+        if len(request.signed) > self._max_clients:
+            raise Refusal("too_many_clients")
+        if self._transcript.answered(self._run_id, request.round):
+            raise Refusal("already_released")
+        headers: dict[int, SignedHeader] = {}
+        for signed in request.signed:
+            client = claimed_client(signed)
+            if client not in self._enrolment.clients:
+                raise Refusal("unknown_client")
+            if client in headers:
+                raise Refusal("duplicate_client")
+            headers[client] = open_signed(
+                signed, self._expected(client, request.round), self._enrolment.clients[client]
+            )
+        for header, mask in zip(headers.values(), request.masks, strict=True):
+            check_mask(header, mask)
+        return list(headers)
+
+    def _expected(self, client: int, server_round: int) -> Expected:
+        return Expected(
+            scheme=self._codec.scheme,
+            run_id=self._run_id,
+            round=server_round,
+            client=client,
+            parameters=self._parameters,
+            layout=self._layout,
+            codec=self._holder.digest,
+            mask_bytes=self._codec.mask_bytes(self._parameters),
+            body_bytes=self._codec.body_bytes(self._parameters),
+            examples=None,
+            weight=None,
+        )

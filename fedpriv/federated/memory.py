@@ -1,7 +1,5 @@
 """What a node keeps in Flower's ``context.state``, read and written in one place."""
 
-import json
-
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 
@@ -34,13 +32,3 @@ def remember(context: Context, memory: ClientMemory) -> None:
         context.state["head"] = ArrayRecord(
             {"parameters": Array("float32", memory.head.shape, PARAMETERS_STYPE, data)}
         )
-
-
-def recall_released(context: Context) -> set[int]:
-    """Return the rounds whose sum a key holder has opened."""
-    return set(json.loads(str(context.state.get("released", ConfigRecord()).get("rounds", "[]"))))
-
-
-def remember_released(context: Context, released: set[int]) -> None:
-    """Write the rounds whose sum a key holder has opened."""
-    context.state["released"] = ConfigRecord({"rounds": json.dumps(sorted(released))})

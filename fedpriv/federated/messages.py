@@ -1,4 +1,4 @@
-"""What travels between server and clients, as Flower records. The only place that names them."""
+"""What travels between server and clients, as Flower records; :mod:`holder_messages` has the key holders'."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from fedpriv.types import FloatVector
 
 DESCRIBE = "query.describe"
+KEYS = "query.keys"
+SENSITIVITY = "query.sensitivity"
 TRAIN = "train"
-RELEASE = "query.release"
+OPEN = "query.open"
+
 
 FIGURES = (
     "examples",
@@ -28,6 +31,7 @@ LARGEST_FIGURE = 1e12
 MOST_EXAMPLES = 2**40
 
 PARAMETERS_STYPE = "fedpriv.parameters.v1"
+BYTES_STYPE = "fedpriv.bytes.v1"
 ROLE_CLIENT = "client"
 ROLE_KEYHOLDER = "keyholder"
 
@@ -50,6 +54,16 @@ def pack_parameters(vector: FloatVector) -> ArrayRecord:
     """Wrap a parameter vector: little-endian float32 bytes, copied once."""
     data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
     return ArrayRecord({"parameters": Array("float32", (len(vector),), PARAMETERS_STYPE, data)})
+
+
+def pack_public_key(data: bytes) -> ArrayRecord:
+    """Wrap a committee's joint key, uncopied."""
+    return ArrayRecord({"public": bytes_array(data)})
+
+
+def pack_chosen(packed: bytes) -> ArrayRecord:
+    """Wrap a selection of coordinates (:func:`fedpriv.he.selection.pack_selection`), uncopied."""
+    return ArrayRecord({"packed": bytes_array(packed)})
 
 
 def unpack_parameters(record: ArrayRecord) -> FloatVector:
@@ -76,6 +90,8 @@ class TrainRequest:
         weight: the client's weight in the average, in (0, 1].
         settings: what the strategy adds, e.g. ``{"proximal-mu": 0.01}``.
         parameters: the global model, shape (P,).
+        public_key: a committee's joint key with its endorsements; None where the scheme has none.
+        selection: the coordinates to encrypt, packed; None where the server does not choose them.
     """
 
     run_id: str
@@ -83,11 +99,22 @@ class TrainRequest:
     weight: float
     settings: Mapping[str, float]
     parameters: FloatVector
+    public_key: bytes | None = None
+    selection: bytes | None = None
 
-    def to_content(self, model: ArrayRecord) -> RecordDict:
-        """Build the message content around ``model``, which a cohort shares uncopied."""
+    def to_content(
+        self, model: ArrayRecord, key: ArrayRecord | None = None, chosen: ArrayRecord | None = None
+    ) -> RecordDict:
+        """Build the content around ``model``, ``key`` and ``chosen``, which a cohort shares uncopied."""
         request = ConfigRecord({"run": self.run_id, "round": self.round, "weight": self.weight})
-        return RecordDict({"model": model, "request": request, "settings": ConfigRecord(dict(self.settings))})
+        content = RecordDict(
+            {"model": model, "request": request, "settings": ConfigRecord(dict(self.settings))}
+        )
+        if key is not None:
+            content["key"] = key
+        if chosen is not None:
+            content["chosen"] = chosen
+        return content
 
     @staticmethod
     def from_content(content: RecordDict) -> "TrainRequest":
@@ -98,12 +125,15 @@ class TrainRequest:
         """
         try:
             request, settings = content.config_records["request"], content.config_records["settings"]
+            key = content.array_records.get("key")
             return TrainRequest(
                 run_id=str(request["run"]),
-                round=_integer(request["round"]),
+                round=integer(request["round"]),
                 weight=_number(request["weight"]),
                 settings={name: _number(value) for name, value in settings.items()},
                 parameters=unpack_parameters(content.array_records["model"]),
+                public_key=None if key is None else key["public"].data,
+                selection=unpack_chosen(content),
             )
         except KeyError as error:
             raise MessageError("malformed") from error
@@ -152,15 +182,21 @@ class TrainReply:
 
 @dataclass(frozen=True)
 class Description:
-    """What a node says of itself when a run starts."""
+    """What a node says of itself when a run starts.
+
+    Attributes:
+        role: ``client`` or ``keyholder``.
+        number: the client's partition or the key holder's number, both from 0.
+        examples: the client's training examples; 0 for a key holder.
+    """
 
     role: str
-    partition: int
+    number: int
     examples: int
 
     def to_content(self) -> RecordDict:
         """Build the message content."""
-        record = ConfigRecord({"role": self.role, "partition": self.partition, "examples": self.examples})
+        record = ConfigRecord({"role": self.role, "number": self.number, "examples": self.examples})
         return RecordDict({"node": record, "status": ConfigRecord({"outcome": "ok"})})
 
     @staticmethod
@@ -173,75 +209,17 @@ class Description:
         raise_failure(content)
         try:
             node = content.config_records["node"]
-            role, partition, examples = (
+            role, number, examples = (
                 str(node["role"]),
-                _integer(node["partition"]),
-                _integer(node["examples"]),
+                integer(node["number"]),
+                integer(node["examples"]),
             )
         except KeyError as error:
             raise MessageError("malformed") from error
         known = role in (ROLE_CLIENT, ROLE_KEYHOLDER)
-        if not known or not 0 <= partition < 2**32 or not 0 <= examples <= MOST_EXAMPLES:
+        if not known or not 0 <= number < 2**32 or not 0 <= examples <= MOST_EXAMPLES:
             raise MessageError("malformed")
-        return Description(role, partition, examples)
-
-
-@dataclass(frozen=True)
-class ReleaseRequest:
-    """What the server asks of a key holder: to open the sum of ``count`` updates of one round."""
-
-    run_id: str
-    round: int
-    count: int
-    sum_payload: bytes
-
-    def to_content(self) -> RecordDict:
-        """Build the message content."""
-        array = Array("uint8", (len(self.sum_payload),), "fedpriv.sum.v1", self.sum_payload)
-        return RecordDict(
-            {
-                "sum": ArrayRecord({"ciphertexts": array}),
-                "request": ConfigRecord({"run": self.run_id, "round": self.round, "count": self.count}),
-            }
-        )
-
-    @staticmethod
-    def from_content(content: RecordDict) -> "ReleaseRequest":
-        """Read a request.
-
-        Raises:
-            MessageError: ``malformed``.
-        """
-        try:
-            request = content.config_records["request"]
-            return ReleaseRequest(
-                run_id=str(request["run"]),
-                round=_integer(request["round"]),
-                count=_integer(request["count"]),
-                sum_payload=content.array_records["sum"]["ciphertexts"].data,
-            )
-        except KeyError as error:
-            raise MessageError("malformed") from error
-
-
-def pack_sum(total: np.ndarray) -> RecordDict:
-    """Wrap the opened sum, float64 of shape (P,)."""
-    array = Array("float64", total.shape, "fedpriv.sum.v1", np.ascontiguousarray(total, "<f8").tobytes())
-    return RecordDict({"sum": ArrayRecord({"opened": array}), "status": ConfigRecord({"outcome": "ok"})})
-
-
-def unpack_sum(content: RecordDict, size: int) -> np.ndarray:
-    """Return the opened sum.
-
-    Raises:
-        MessageError: with the key holder's own cause, or ``malformed``.
-    """
-    raise_failure(content)
-    record = content.array_records.get("sum")
-    array = None if record is None else record.get("opened")
-    if array is None or array.dtype != "float64" or len(array.data) != 8 * size:
-        raise MessageError("malformed")
-    return np.frombuffer(array.data, dtype="<f8")
+        return Description(role, number, examples)
 
 
 def failure(cause: str) -> RecordDict:
@@ -264,15 +242,39 @@ def raise_failure(content: RecordDict) -> None:
         raise MessageError(cause if plain else "unknown")
 
 
+def unpack_chosen(content: RecordDict) -> bytes | None:
+    """Return the selection that a message holds under ``chosen``, uncopied and unread, or None.
+
+    Raises:
+        MessageError: ``malformed``.
+    """
+    record = content.array_records.get("chosen")
+    if record is None:
+        return None
+    if "packed" not in record:
+        raise MessageError("malformed")
+    return record["packed"].data
+
+
+def bytes_array(data: bytes) -> Array:
+    """Wrap bytes, uncopied."""
+    return Array("uint8", (len(data),), BYTES_STYPE, data)
+
+
+def integer(value: object) -> int:
+    """Return ``value`` if it is an integer.
+
+    Raises:
+        MessageError: ``malformed`` otherwise.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise MessageError("malformed")
+    return value
+
+
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MessageError("malformed")
     if isinstance(value, int) and abs(value) > LARGEST_FIGURE:
         raise MessageError("malformed")
     return float(value)
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise MessageError("malformed")
-    return value

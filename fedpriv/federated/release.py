@@ -1,35 +1,90 @@
-"""How the server comes by the sum of a round: by itself, or from the key holder."""
+"""How the server comes by the sum of a round: by itself, or with every key holder's answer."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from flwr.app import Message
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
-from fedpriv.federated import messages
-from fedpriv.federated.messages import MessageError, ReleaseRequest
-from fedpriv.federated.roster import Roster
-
-SumOpener = Callable[[Grid, int, bytes, int], np.ndarray]
-"""(grid, round, sum payload, count) to the sum, float64 of shape (P,)."""
+from fedpriv.federated import holder_messages, messages
+from fedpriv.federated.answers import ask_keyholders
+from fedpriv.he.codec import Aggregator, SumError
 
 
-def open_by_keyholder(run_id: str, roster: Roster, size: int, timeout_s: float) -> SumOpener:
-    """Return an opener that asks the run's key holder; the server has no key of its own."""
+@dataclass
+class Accepted:
+    """What key holders are shown of the clients in a sum.
 
-    def opener(grid: Grid, server_round: int, payload: bytes, count: int) -> np.ndarray:
-        request = ReleaseRequest(run_id, server_round, count, payload).to_content()
-        message = Message(request, roster.keyholders[0], messages.RELEASE)
-        for reply in grid.send_and_receive([message], timeout=timeout_s):
-            try:
-                if reply.has_error():
-                    raise MessageError("exception")
-                return messages.unpack_sum(reply.content, size)
-            except MessageError as error:
-                raise UserError(
-                    f"round {server_round}: the key holder refused the sum ({error.cause}); see its log"
-                ) from None
-        raise UserError(f"round {server_round}: the key holder did not answer within {timeout_s:g} s")
+    Attributes:
+        signed: header and signature of each client's envelope.
+        masks: the mask that the header vouches for, in the same order.
+    """
 
-    return opener
+    signed: list[bytes] = field(default_factory=list)
+    masks: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An opened sum.
+
+    Attributes:
+        total: (P,) float64.
+        traffic: bytes to and from all key holders.
+    """
+
+    total: NDArray[np.float64]
+    traffic: int
+
+
+def open_sum(
+    grid: Grid,
+    nodes: Sequence[int],
+    run_id: str,
+    server_round: int,
+    aggregator: Aggregator,
+    accepted: Accepted,
+    timeout_s: float,
+    selection: bytes | None = None,
+) -> Opened:
+    """Open the sum of a round; the server has no key of its own.
+
+    All key holders are asked at once and share one copy of what they are shown.
+
+    Args:
+        grid: Flower's connection to the nodes.
+        nodes: the key holders' nodes in the order of their numbers; none for a scheme without.
+        run_id: 32 hexadecimal digits.
+        server_round: the round.
+        aggregator: holds the sum of the bodies.
+        accepted: of the same clients.
+        timeout_s: patience in seconds.
+        selection: the coordinates that the clients were told to encrypt, packed; None for all.
+
+    Raises:
+        UserError: when a holder refuses, fails or does not answer, or the answers open no sum.
+    """
+    what = f"round {server_round}"
+    answers: list[bytes] = []
+    traffic = 0
+    if nodes:
+        body_sum = aggregator.body_sum()
+        content = holder_messages.pack_open(
+            bytes.fromhex(run_id),
+            server_round,
+            holder_messages.pack_open_parts(accepted.signed, body_sum),
+            holder_messages.pack_blobs(accepted.masks),
+            None if selection is None else messages.pack_chosen(selection),
+        )
+        answers = ask_keyholders(grid, nodes, messages.OPEN, [content] * len(nodes), timeout_s, what)
+        shown = sum(map(len, accepted.signed)) + sum(map(len, accepted.masks)) + len(body_sum)
+        shown += len(selection or b"")
+        traffic = len(nodes) * shown + sum(map(len, answers))
+    try:
+        return Opened(aggregator.open(answers), traffic)
+    except SumError as error:
+        raise UserError(
+            f"{what}: the key holders' answers do not open the sum ({error.cause}); see their logs"
+        ) from error

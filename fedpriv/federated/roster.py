@@ -22,7 +22,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Roster:
-    """All clients in the order of their partitions, and the key holders' nodes."""
+    """All clients in the order of their partitions, and the key holders' nodes in that of their numbers."""
 
     clients: tuple[Member, ...]
     keyholders: tuple[int, ...]
@@ -42,7 +42,7 @@ def discover(grid: Grid, clients: int, keyholders: int, timeout_s: float) -> Ros
         timeout_s: patience in seconds, for registration and again for the answers.
 
     Raises:
-        UserError: when nodes are missing, fail to describe themselves, or two claim one partition.
+        UserError: when nodes are missing, fail to describe themselves, or two claim one place.
     """
     expected, deadline = clients + keyholders, time.monotonic() + timeout_s
     while len(nodes := sorted(grid.get_node_ids())) < expected:
@@ -54,7 +54,7 @@ def discover(grid: Grid, clients: int, keyholders: int, timeout_s: float) -> Ros
         time.sleep(0.05)
     asked = [Message(RecordDict(), node, messages.DESCRIBE) for node in nodes]
     members: dict[int, Member] = {}
-    holders: list[int] = []
+    holders: dict[int, int] = {}
     problems: list[str] = []
     for reply in grid.send_and_receive(asked, timeout=timeout_s):
         node = reply.metadata.src_node_id
@@ -65,15 +65,22 @@ def discover(grid: Grid, clients: int, keyholders: int, timeout_s: float) -> Ros
         except MessageError as error:
             problems.append(error.cause)
             continue
-        if said.role == messages.ROLE_KEYHOLDER:
-            holders.append(node)
-        elif said.partition in members or said.examples < 1:
-            problems.append("duplicate_partition" if said.partition in members else "no_examples")
+        held = said.role == messages.ROLE_KEYHOLDER
+        if said.number >= (keyholders if held else clients):
+            problems.append("unknown_keyholder" if held else "unknown_partition")
+        elif said.number in (holders if held else members):
+            problems.append("duplicate_keyholder" if held else "duplicate_partition")
+        elif held:
+            holders[said.number] = node
+        elif said.examples < 1:
+            problems.append("no_examples")
         else:
-            members[said.partition] = Member(said.partition, node, said.examples)
+            members[said.number] = Member(said.number, node, said.examples)
     if len(members) < clients or len(holders) < keyholders:
         raise UserError(
             f"federation.clients={clients}: {len(members)} clients and {len(holders)} of {keyholders} key "
             f"holders described themselves ({', '.join(sorted(set(problems))) or 'no reply'}); see their logs"
         )
-    return Roster(tuple(members[key] for key in sorted(members)), tuple(sorted(holders)))
+    return Roster(
+        tuple(members[key] for key in sorted(members)), tuple(holders[key] for key in sorted(holders))
+    )

@@ -1,34 +1,40 @@
 """The one ServerApp: a thin wrapper around :func:`serve`."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.errors import UserError
 from fedpriv.federated import messages
+from fedpriv.federated.choosing import with_choice
 from fedpriv.federated.client_app import CONFIG_KEY
-from fedpriv.federated.release import SumOpener, open_by_keyholder
-from fedpriv.federated.roster import discover
+from fedpriv.federated.key_making import MadeKey, make_key
+from fedpriv.federated.roster import Roster, discover
 from fedpriv.federated.strategy.base import Strategy
 from fedpriv.federated.strategy.session import Progress, RunObserver, Session
-from fedpriv.he.codec import UpdateCodec
-from fedpriv.he.envelope import HEADER_BYTES
+from fedpriv.he.codec import KeyRefused, UpdateCodec
+from fedpriv.he.identity import Enrolment
+from fedpriv.he.selective import clear_fraction
+from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.results import RoundResult
 from fedpriv.tasks.base import Task
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector
 
+log = logging.getLogger("fedpriv")
+
 
 @dataclass
 class ServerPlan:
-    """The server side of a run. It holds no key and no training image.
+    """The server side of a run. It holds no secret key and no training image.
 
     Attributes:
-        run_id: 32 hexadecimal digits, fresh for every run.
+        run_id: 32 hexadecimal digits, fresh for every run and every resumption of one.
         seed: the run's seed.
         clients: expected number of clients.
         rounds: rounds to train.
@@ -41,9 +47,13 @@ class ServerPlan:
         test: images of people whom no client holds.
         backbone: the model, with its initial parameters.
         codec: aggregates sealed updates.
+        enrolment: everybody's public key.
         strategy: what the server does with them.
         observers: who hears of progress.
         progress: where an interrupted run goes on; None starts it.
+        select_top: share of the coordinates to encrypt, the most sensitive ones by all clients' maps;
+            None leaves it to the codec.
+        client_level: how sums are made noisy and accounted; None without client-level privacy.
     """
 
     run_id: str
@@ -59,9 +69,12 @@ class ServerPlan:
     test: ImageDataset
     backbone: nn.Module
     codec: UpdateCodec
+    enrolment: Enrolment
     strategy: Strategy
     observers: list[RunObserver] = field(default_factory=list)
     progress: Progress | None = None
+    select_top: float | None = None
+    client_level: ClientLevel | None = None
 
 
 @dataclass(frozen=True)
@@ -76,31 +89,38 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
     """Train ``plan.rounds`` rounds over the nodes behind ``grid``, or those that are left of them.
 
     Raises:
-        UserError: when nodes are missing, a round gets no usable update, or the key holder refuses.
+        UserError: when nodes are missing or not enrolled, a round gets no usable update, or a key
+            holder refuses.
     """
     parameters = FlatParameters(plan.backbone)
-    holders = 1 if plan.codec.needs_keyholder else 0
-    roster = discover(grid, plan.clients, holders, plan.start_timeout_s)
-    size = parameters.layout.size
-    plan.strategy.bind(
-        Session(
-            run_id=plan.run_id,
-            seed=plan.seed,
-            roster=roster,
-            layout=parameters.layout,
-            codec=plan.codec,
-            open_sum=(
-                open_by_keyholder(plan.run_id, roster, size, plan.client_timeout_s)
-                if holders
-                else _open_here(plan.codec, size)
-            ),
-            cohort=plan.cohort,
-            min_replies=plan.min_replies,
-            max_update_bytes=plan.codec.max_payload_bytes(size) + HEADER_BYTES,
-            observers=tuple(plan.observers),
-            progress=plan.progress,
-        )
+    roster = discover(grid, plan.clients, plan.codec.holders, plan.start_timeout_s)
+    _require_enrolled(roster, plan.enrolment)
+    codec, key = _with_key(grid, plan, roster)
+    session = Session(
+        run_id=plan.run_id,
+        seed=plan.seed,
+        roster=roster,
+        enrolment=plan.enrolment,
+        layout=parameters.layout,
+        codec=codec,
+        cohort=plan.cohort,
+        min_replies=plan.min_replies,
+        holder_timeout_s=plan.client_timeout_s,
+        public_key=None if key is None else key.data,
+        key_traffic=0 if key is None else key.traffic,
+        observers=tuple(plan.observers),
+        progress=plan.progress,
+        client_level=plan.client_level,
     )
+    if plan.select_top is not None:
+        start = parameters.read() if plan.progress is None else plan.progress.parameters
+        session = with_choice(grid, session, start, plan.select_top, plan.client_timeout_s)
+    if clear := clear_fraction(session.codec):
+        log.warning(
+            "selective encryption: %.3g %% of every update travel in clear, and the server reads them",
+            100 * clear,
+        )
+    plan.strategy.bind(session)
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         last = server_round == plan.rounds or plan.strategy.exhausted
@@ -121,13 +141,28 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
     return Outcome(history=plan.strategy.history, parameters=final)
 
 
-def _open_here(codec: UpdateCodec, size: int) -> SumOpener:
-    decoder = codec.decoder(min_clients=1)
+def _require_enrolled(roster: Roster, enrolment: Enrolment) -> None:
+    for role, numbers, enrolled in (
+        ("client", [member.partition for member in roster.clients], enrolment.clients),
+        ("key holder", list(range(len(roster.keyholders))), enrolment.keyholders),
+    ):
+        for number in numbers:
+            if number not in enrolled:
+                raise UserError(f"secure.key_folder: {role} {number} is not in its enrolment; enrol it")
 
-    def opener(grid: Grid, server_round: int, payload: bytes, count: int) -> np.ndarray:
-        return decoder.decode_sum(payload, count, size)
 
-    return opener
+def _with_key(grid: Grid, plan: ServerPlan, roster: Roster) -> tuple[UpdateCodec, MadeKey | None]:
+    """Return the codec that knows the run's public key, and the key where a committee made it now."""
+    key: MadeKey | None = None
+    try:
+        if plan.codec.needs_public_key:
+            key = make_key(grid, plan.run_id, roster.keyholders, plan.client_timeout_s)
+        data = b"" if key is None else key.data
+        return plan.codec.with_public_key(data, bytes.fromhex(plan.run_id), plan.enrolment), key
+    except KeyRefused as error:
+        raise UserError(
+            f"key making: the joint key does not check ({error.cause}); see the key holders' logs"
+        ) from error
 
 
 def make_server_app(

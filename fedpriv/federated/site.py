@@ -1,15 +1,22 @@
 """What one client process needs to serve any of its clients: built once, then reused."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.he.codec import UpdateCodec
+from fedpriv.errors import UserError
+from fedpriv.federated.selection import Selection
+from fedpriv.he import provision
+from fedpriv.he.codec import KeyRefused, UpdateCodec
+from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import MOST_BYTES, ClientData, client_data
@@ -23,6 +30,7 @@ class Site:
     """The client side of a run.
 
     Attributes:
+        run_id: 32 hexadecimal digits; a client answers no other run.
         seed: the run's seed.
         rounds: planned rounds.
         task: what is learned.
@@ -31,10 +39,16 @@ class Site:
         backbone: the federated model; one object, reloaded for every client.
         local: how clients optimise.
         privacy: DP-SGD settings, or None.
-        codec: seals updates.
+        codec: encodes updates, once :meth:`codec_for` has given it a client's key.
+        key_folder: where each client has its keys, see :mod:`fedpriv.he.provision`.
         faults: planted faults by client, for tests of robustness.
+        selection: remembers which coordinates the server has chosen to be encrypted; None where the
+            configuration says it.
+        map_scale: what sensitivity maps are multiplied by, so that the codec can represent 1.
+        client_level: how updates are clipped and, by the codec, made noisy; None without.
     """
 
+    run_id: str
     seed: int
     rounds: int
     task: Task
@@ -44,7 +58,11 @@ class Site:
     local: LocalSettings
     privacy: PrivacySettings | None
     codec: UpdateCodec
+    key_folder: Path | None = None
     faults: dict[int, str] = field(default_factory=dict)
+    selection: Selection | None = None
+    map_scale: float = 1.0
+    client_level: ClientLevel | None = None
 
     def __post_init__(self) -> None:
         """Flatten the backbone."""
@@ -53,6 +71,9 @@ class Site:
         self._data: OrderedDict[int, ClientData] = OrderedDict()
         self._bytes_held = 0
         self._plans: dict[int, SamplePlan] = {}
+        self._signers: dict[int, SigningKey] = {}
+        self._keyed: dict[int, UpdateCodec] = {}
+        self._public: tuple[bytes, UpdateCodec] | None = None
 
     @property
     def clients(self) -> int:
@@ -87,6 +108,53 @@ class Site:
                 self.rounds,
             )
         return self._plans[client]
+
+    def signer(self, client: int) -> SigningKey:
+        """Return one client's signing key, read when it is first needed.
+
+        Raises:
+            UserError: when there is none, or its file is damaged.
+        """
+        if client not in self._signers:
+            party = provision.client_folder(self._keys(), client)
+            self._signers[client] = SigningKey.load(provision.signing_key_file(party))
+        return self._signers[client]
+
+    def codec_for(self, client: int, public_key: bytes | None) -> UpdateCodec:
+        """Return the codec that encodes one client's updates.
+
+        What the server sent as the key holders' joint key is verified against the client's own
+        enrolment, once per process and key.
+
+        Raises:
+            KeyRefused: when the joint key is missing or does not check.
+            UserError: when the client's own key is missing or damaged.
+        """
+        if not self.codec.needs_public_key:
+            return self._with_own_key(client)
+        if public_key is None:
+            raise KeyRefused("no_public_key", "none was sent")
+        digest = hashlib.sha256(public_key).digest()
+        if self._public is None or self._public[0] != digest:
+            enrolment = Enrolment.load(provision.enrolment_file(self._keys()))
+            made = self.codec.with_public_key(public_key, bytes.fromhex(self.run_id), enrolment)
+            self._public = digest, made
+        return self._public[1]
+
+    def _with_own_key(self, client: int) -> UpdateCodec:
+        if not self.codec.holders:
+            return self.codec
+        if client not in self._keyed:
+            made = self.codec.with_key_folder(provision.client_folder(self._keys(), client))
+            # the clients of a simulation share one key: keep it once, not a thousand times
+            same = next((each for each in self._keyed.values() if each.digest == made.digest), made)
+            self._keyed[client] = same
+        return self._keyed[client]
+
+    def _keys(self) -> Path:
+        if self.key_folder is None:
+            raise UserError("secure.key_folder: is missing; a client signs with its key from there")
+        return self.key_folder
 
     def build_head(self, client: int) -> nn.Module | None:
         """Return the client's private head as the run's seed initialises it, or None."""

@@ -11,14 +11,16 @@ def round_metrics(result: RoundResult) -> dict[str, float]:
     """Name everything a round measured.
 
     Names: the task's metrics under their own, ``train_loss``, ``epsilon``, ``delta``,
-    ``bytes_up``, ``bytes_down``, ``update_bytes``, ``seconds_<phase>``, ``clients_asked``,
-    ``clients_replied``, ``clients_failed``, ``clients_failed_<cause>``, ``clipped_fraction``.
+    ``bytes_up``, ``bytes_down``, ``bytes_keyholders``, ``update_bytes``, ``seconds_<phase>``,
+    ``clients_asked``, ``clients_replied``, ``clients_failed``, ``clients_failed_<cause>``,
+    ``clipped_fraction``, ``secure_clear_fraction``.
 
     Guarantee:
         What was not measured (None) or is not finite is left out, never written as 0.
 
     Edge cases:
         ``update_bytes`` is left out of a round without replies: the median of nothing is not 0.
+        ``secure_clear_fraction`` is left out unless encryption is selective.
         ``clients_failed`` is the sum over causes, so a round without failures writes 0.
     """
     named: dict[str, float | None] = {
@@ -28,6 +30,7 @@ def round_metrics(result: RoundResult) -> dict[str, float]:
         "delta": result.delta,
         "bytes_up": result.bytes_up,
         "bytes_down": result.bytes_down,
+        "bytes_keyholders": result.bytes_keyholders,
         "update_bytes": result.update_bytes if result.replied else None,
         **{f"seconds_{phase}": value for phase, value in result.seconds.items()},
         "clients_asked": result.asked,
@@ -35,6 +38,7 @@ def round_metrics(result: RoundResult) -> dict[str, float]:
         "clients_failed": sum(result.failures.values()),
         **{f"clients_failed_{cause}": count for cause, count in result.failures.items()},
         "clipped_fraction": result.clipped_fraction,
+        "secure_clear_fraction": result.clear_fraction or None,
     }
     return finite(named)
 

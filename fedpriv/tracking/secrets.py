@@ -28,6 +28,9 @@ HARMLESS_NAMES = frozenset(
 )
 """Names that contain a secret word but hold a setting worth comparing runs by."""
 
+HARMLESS_CHOICES = {"keys": frozenset({"authority", "committee"})}
+"""Names that contain a secret word, with the values that are choices and no secrets."""
+
 SHORTEST_SECRET = 4
 """Hidden values of fewer characters are not searched for in free text: they would match by chance."""
 
@@ -51,6 +54,7 @@ def hide_secrets(config: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[s
 
     Edge cases:
         A name in :data:`HARMLESS_NAMES` keeps its value; what lies below it is still searched.
+        So does one in :data:`HARMLESS_CHOICES` when its value is one of those there.
         Paths become their text; numpy scalars become numbers; anything else becomes ``str(value)``.
 
     Args:
@@ -85,16 +89,21 @@ def hide_in_override(override: str, secrets: Iterable[str] = ()) -> str:
     name, equals, value = override.partition("=")
     parts = re.split(r"[./@]", name.lstrip("+~"))
     inner = (match.group(1) for match in _INNER_NAME.finditer(value))
-    if equals and (any(map(is_secret_name, parts)) or any(map(is_secret_name, inner))):
+    secret = any(map(is_secret_name, parts)) or any(map(is_secret_name, inner))
+    if equals and secret and not _is_choice(parts[-1], value):
         return f"{name}={HIDDEN}"
     return hide_in_text(override, secrets)
+
+
+def _is_choice(name: str, value: Any) -> bool:
+    return isinstance(value, str) and value in HARMLESS_CHOICES.get(name, ())
 
 
 def _copy(value: Any, hidden: set[str]) -> Any:
     if isinstance(value, Mapping):
         copied: dict[str, Any] = {}
         for key, inner in value.items():
-            if is_secret_name(str(key)):
+            if is_secret_name(str(key)) and not _is_choice(str(key), inner):
                 _collect(inner, hidden)
                 copied[str(key)] = HIDDEN
             else:

@@ -20,6 +20,8 @@ from tests.config.small import SMALL
 ROOT = CONFIGS.parent
 DP = "privacy=dp_sgd"
 BFV = "secure=bfv"
+COMMITTEE = "secure=bfv_committee"
+CLIENT = ("privacy=client_level", BFV)
 
 
 def refusal(*overrides: str) -> str:
@@ -43,6 +45,7 @@ def test_an_address_that_may_hold_a_secret_is_refused_without_repeating_it(uri):
 def test_the_configuration_that_all_others_change_is_accepted():
     check(compose_run(*SMALL))
     check(compose_run(*SMALL, DP, BFV, "federation.rounds=2"))
+    check(compose_run(*SMALL, *CLIENT))
 
 
 MISSPELT = [
@@ -139,13 +142,28 @@ IMPOSSIBLE = [
     ),
     (
         [BFV, "secure.min_clients=3"],
-        "federation.min_replies=2: the key holder opens no sum of fewer than secure.min_clients=3",
+        "federation.min_replies=2: key holders open no sum of fewer than secure.min_clients=3",
     ),
     (
         [BFV, "secure.values_per_slot=9"],
         "secure.bits=16 with secure.values_per_slot=9 cannot hold federation.clients=3",
     ),
     ([BFV, "secure.bits=40"], "secure.bits=40: choose 2 to 24"),
+    (["secure=ckks", "secure.bits=40"], "secure.bits=40: choose 2 to 24"),
+    (
+        ["secure=ckks", "secure.values_per_slot=2"],
+        "secure.values_per_slot=2: has no effect, secure.scheme=ckks has one value to a slot",
+    ),
+    ([COMMITTEE, "secure.holders=1"], "secure.holders=1: choose 2 to 16"),
+    ([COMMITTEE, "secure.holders=17"], "secure.holders=17: choose 2 to 16"),
+    ([COMMITTEE, "secure.smudging_bits=-1"], "secure.smudging_bits=-1: choose 0 to"),
+    (["secure.keys=committee"], "secure.keys=committee: has no effect, secure.scheme=plain needs no keys"),
+    (["secure.keys=everybody"], "secure.keys=everybody: choose one of authority, committee"),
+    (
+        ["secure.key_folder=/no/where"],
+        "/no/where/enrolment.json: cannot read the file: No such file or directory",
+    ),
+    (["+secure.key_file=a"], "secure.key_file: there is no such key; did you mean secure.key_folder?"),
     ([BFV, "secure.value_range=nan"], "secure.value_range=nan: needs a finite number"),
     (["strategy=fedprox", "strategy.proximal_mu=nan"], "strategy.proximal_mu=nan: needs a finite number"),
     (["strategy=fedadam", "strategy.beta1=1"], "strategy: beta1=1.0 must lie in [0, 1)"),
@@ -154,6 +172,59 @@ IMPOSSIBLE = [
         ["partition=dirichlet", "partition.alpha=0.5", "federation.clients=15"],
         "federation.clients=15: 2 images each need 30",
     ),
+    (
+        ["privacy=client_level"],
+        "privacy.unit=client: secure.scheme=plain carries no discrete noise; use secure.scheme=bfv",
+    ),
+    (
+        ["privacy=client_level", "secure=ckks"],
+        "privacy.unit=client: secure.scheme=ckks carries no discrete noise; use secure.scheme=bfv",
+    ),
+    (
+        [*CLIENT, "mode=centralized"],
+        "privacy.unit=client: mode=centralized has no clients; use privacy=dp_sgd",
+    ),
+    ([*CLIENT, "secure.select=[fc.*]"], "secure.select=['fc.*']: leaves coordinates without noise"),
+    ([*CLIENT, "secure.select_top=0.1"], "secure.select_top=0.1: leaves coordinates without noise"),
+    (
+        [DP, BFV, "privacy.noise_by=server"],
+        "privacy.noise_by=server: has no effect; add privacy=client_level",
+    ),
+    ([BFV, "privacy.noise_by=server"], "privacy.noise_by=server: has no effect; add privacy=client_level"),
+    (
+        [*CLIENT, "privacy.noise_by=nobody"],
+        "privacy.noise_by=nobody: choose one of clients, server",
+    ),
+    ([*CLIENT, "privacy.delta=null"], "privacy.delta: is missing; epsilon means nothing without it"),
+    ([*CLIENT, "privacy.delta=0.4"], "privacy.delta=0.4: allows to publish one of 3 clients outright"),
+    ([*CLIENT, "privacy.delta=-1"], "privacy.delta=-1.0 must lie between 0 and 1"),
+    ([*CLIENT, "privacy.clipping_norm=0"], "privacy.clipping_norm=0.0 must be positive"),
+    ([*CLIENT, "privacy.epsilon=0"], "privacy.epsilon=0.0 must be positive"),
+    (
+        [*CLIENT, "privacy.epsilon=null"],
+        "privacy.epsilon=None, privacy.noise_multiplier=None: need exactly one",
+    ),
+    (
+        [*CLIENT, "privacy.noise_multiplier=1"],
+        "privacy.epsilon=8.0, privacy.noise_multiplier=1.0: need exactly one; set the other to null",
+    ),
+    (
+        [*CLIENT, "privacy.epsilon=null", "privacy.noise_multiplier=1e-6"],
+        "privacy.noise_multiplier=1e-06: protects nobody, its epsilon is infinite; raise it",
+    ),
+    (
+        [*CLIENT, "privacy.epsilon=1e-4"],
+        "privacy.epsilon=0.0001: noise of standard deviation",
+    ),
+    (
+        [*CLIENT, "privacy.epsilon=null", "privacy.noise_multiplier=100", "secure.bits=24"],
+        "privacy.noise_multiplier=100.0: noise of standard deviation",
+    ),
+    (
+        [*CLIENT, "secure.values_per_slot=2"],
+        "secure.bits=16 with secure.values_per_slot=2 cannot hold federation.clients=3 and the noise",
+    ),
+    ([*CLIENT, "federation.min_replies=4"], "federation.min_replies=4: only 3 clients are asked per round"),
     (["model.hidden=0"], "model: outputs=3, hidden=0"),
     (["+partition.clients=3"], "partition.clients=3: is set by the run itself; remove it"),
 ]

@@ -25,12 +25,12 @@ def saved():
 
 
 def test_what_decides_data_model_and_test_is_kept_and_the_rest_is_not(saved):
-    saved["secure"]["key_file"] = "<hidden>"
+    saved["secure"]["key_folder"] = "<hidden>"
     config = restored("a run", saved)
     assert (config.seed, config.evaluation.test_subjects, config.data.people) == (4, 3, 10)
     assert config.model == saved["model"]
     assert config.task == saved["task"]
-    assert config.secure.key_file is None
+    assert config.secure.key_folder is None
     assert config.privacy.epsilon == 3.0
     assert config.training.batch_size != 7
     to_json(config)

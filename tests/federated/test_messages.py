@@ -6,8 +6,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedpriv.federated import messages
-from fedpriv.federated.messages import Description, MessageError, ReleaseRequest, TrainReply, TrainRequest
+from fedpriv.federated import holder_messages, messages
+from fedpriv.federated.holder_messages import KeysRequest
+from fedpriv.federated.messages import Description, MessageError, TrainReply, TrainRequest
+from fedpriv.he.envelope import SIGNED_BYTES
 
 VECTOR = np.arange(5, dtype=np.float32)
 
@@ -46,6 +48,21 @@ def test_a_cohort_shares_one_copy_of_the_model():
     assert len({id(content.array_records["model"]["parameters"]) for content in contents}) == 1
 
 
+def test_a_public_key_travels_with_the_request_and_a_cohort_shares_one_copy():
+    model, key = messages.pack_parameters(VECTOR), messages.pack_public_key(b"joint key")
+    contents = [TrainRequest("ab" * 16, 1, 1.0, {}, VECTOR).to_content(model, key) for _ in range(3)]
+    assert {TrainRequest.from_content(content).public_key for content in contents} == {b"joint key"}
+    assert len({id(content.array_records["key"]["public"]) for content in contents}) == 1
+
+
+def test_a_key_record_without_a_key_is_malformed():
+    content = TrainRequest("ab" * 16, 1, 1.0, {}, VECTOR).to_content(
+        messages.pack_parameters(VECTOR), ArrayRecord({})
+    )
+    with pytest.raises(MessageError, match="malformed"):
+        TrainRequest.from_content(content)
+
+
 def test_a_train_reply_survives_unopened():
     got = TrainReply.from_content(TrainReply("bfv", b"sealed", {"train-loss": 1.5}).to_content(), "bfv")
     assert (got.sealed, got.metrics) == (b"sealed", {"train-loss": 1.5})
@@ -56,14 +73,73 @@ def test_a_reply_of_another_scheme_is_refused_by_name():
         TrainReply.from_content(TrainReply("plain", b"x").to_content(), "bfv")
 
 
-def test_a_release_request_survives():
-    got = ReleaseRequest.from_content(ReleaseRequest("ab" * 16, 2, 7, b"sum").to_content())
-    assert got == ReleaseRequest("ab" * 16, 2, 7, b"sum")
+SIGNED = [bytes([number]) * SIGNED_BYTES for number in range(3)]
+MASKS = [b"a", b"", b"ccc"]
 
 
-def test_a_sum_of_another_length_is_malformed():
+def open_content(signed=SIGNED, masks=MASKS, body_sum=b"sum"):
+    parts = holder_messages.pack_open_parts(signed, body_sum)
+    return holder_messages.pack_open(bytes(range(16)), 2, parts, holder_messages.pack_blobs(masks))
+
+
+def test_a_request_to_open_survives_with_masks_and_sum_uncopied():
+    content = open_content()
+    got = holder_messages.unpack_open(content)
+    assert (got.run_id, got.round) == (bytes(range(16)), 2)
+    assert (list(got.signed), list(got.masks), got.body_sum) == (SIGNED, MASKS, b"sum")
+    assert got.masks[2] is content.array_records["masks"]["2"].data
+    assert got.body_sum is content.array_records["parts"]["sum"].data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        open_content(signed=SIGNED[:2]),
+        open_content(signed=[*SIGNED[:2], SIGNED[2][:-1]]),
+        open_content(masks=MASKS[:2]),
+        RecordDict({"request": ConfigRecord({"run": "xy", "round": 1})}),
+    ],
+    ids=["a header too few", "a short header", "a mask too few", "nothing to open"],
+)
+def test_a_request_to_open_whose_parts_disagree_is_malformed(content):
     with pytest.raises(MessageError, match="malformed"):
-        messages.unpack_sum(messages.pack_sum(np.zeros(4)), 5)
+        holder_messages.unpack_open(content)
+
+
+@pytest.mark.parametrize("step", holder_messages.STEPS)
+def test_a_step_of_key_making_survives(step):
+    blobs = [b"0", b"11", b""]
+    content = KeysRequest("ab" * 16, step, blobs).to_content(holder_messages.pack_blobs(blobs))
+    assert KeysRequest.from_content(content) == KeysRequest("ab" * 16, step, blobs)
+
+
+def test_an_unknown_step_is_malformed():
+    content = KeysRequest("ab" * 16, "hand over", []).to_content(holder_messages.pack_blobs([]))
+    with pytest.raises(MessageError, match="malformed"):
+        KeysRequest.from_content(content)
+
+
+def test_more_than_ten_blobs_keep_their_order_and_a_missing_one_is_malformed():
+    blobs = [bytes([number]) for number in range(16)]
+    record = holder_messages.pack_blobs(blobs)
+    assert holder_messages.unpack_blobs(record) == blobs
+    del record["7"]
+    with pytest.raises(MessageError, match="malformed"):
+        holder_messages.unpack_blobs(record)
+
+
+def test_an_answer_survives_and_a_refusal_keeps_its_cause():
+    assert holder_messages.unpack_answer(holder_messages.pack_answer(b"share")) == b"share"
+    with pytest.raises(MessageError, match="already_released"):
+        holder_messages.unpack_answer(messages.failure("already_released"))
+    with pytest.raises(MessageError, match="malformed"):
+        holder_messages.unpack_answer(RecordDict({"status": ConfigRecord({"outcome": "ok"})}))
+
+
+def test_the_steps_are_those_of_the_joint_key():
+    from fedpriv.he import joint_key
+
+    assert holder_messages.STEPS == joint_key.STEPS
 
 
 @pytest.mark.parametrize("role", ["admin", "", "server"])
@@ -85,7 +161,7 @@ _VALUES = st.one_of(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["run", "round", "weight", "count", "role", "partition"]), _VALUES))
+@given(st.dictionaries(st.sampled_from(["run", "round", "weight", "step", "role", "number"]), _VALUES))
 def test_arbitrary_records_raise_message_errors_only(fields):
     content = RecordDict(
         {
@@ -94,6 +170,12 @@ def test_arbitrary_records_raise_message_errors_only(fields):
             "status": ConfigRecord({"outcome": "ok"}),
         }
     )
-    for parse in (TrainRequest.from_content, ReleaseRequest.from_content, Description.from_content):
+    parsers = (
+        TrainRequest.from_content,
+        KeysRequest.from_content,
+        holder_messages.unpack_open,
+        Description.from_content,
+    )
+    for parse in parsers:
         with pytest.raises(MessageError):
             parse(content)

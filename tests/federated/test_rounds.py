@@ -13,14 +13,16 @@ from fedpriv.federated.messages import TrainReply, TrainRequest
 from fedpriv.federated.roster import Member, Roster
 from fedpriv.federated.strategy.fedavg import FedAvg
 from fedpriv.federated.strategy.session import Progress
-from fedpriv.he.envelope import Header, seal
+from fedpriv.he.envelope import SIGNED_BYTES, Header, seal
+from fedpriv.he.identity import SigningKey
+from fedpriv.he.plain import PlainCodec
 
-from .conftest import LAYOUT, RUN_ID
+from .conftest import LAYOUT, RUN_ID, SIGNERS
 
 MEMBERS = tuple(Member(index, 100 + index, 10 * (index + 1)) for index in range(4))
 
 
-def honest(message, update, examples=None, scheme="plain", **changes):
+def honest(message, update, examples=None, scheme="plain", signer=None, mask=b"", **changes):
     """The reply of a client that sends weight * update."""
     request = TrainRequest.from_content(message.content)
     partition = message.metadata.dst_node_id - 100
@@ -33,11 +35,14 @@ def honest(message, update, examples=None, scheme="plain", **changes):
             "client": partition,
             "parameters": LAYOUT.size,
             "layout": LAYOUT.digest,
+            "codec": PlainCodec(1).digest,
             "examples": MEMBERS[partition].examples if examples is None else examples,
+            "weight": request.weight,
             **changes,
         }
     )
-    reply = TrainReply(scheme, seal(header, vector.tobytes()), {"train-loss": 1.0 + partition})
+    sealed = seal(header, mask, vector.tobytes(), signer or SIGNERS[partition])
+    reply = TrainReply(scheme, sealed, {"train-loss": 1.0 + partition})
     return Message(reply.to_content(), reply_to=message)
 
 
@@ -111,6 +116,36 @@ def _text_metric(message):
     return reply
 
 
+def _flipped(place):
+    """An honest reply with one bit changed on the way."""
+
+    def reply(message):
+        made = honest(message, np.ones(4))
+        data = bytearray(made.content.array_records["update"]["sealed"].data)
+        data[place] ^= 1
+        return _resent(made, bytes(data))
+
+    return reply
+
+
+def _resent(reply, sealed):
+    array = Array("uint8", (len(sealed),), messages.update_stype("plain"), sealed)
+    reply.content["update"] = ArrayRecord({"sealed": array})
+    return reply
+
+
+def _unsigned(message):
+    reply = honest(message, np.ones(4))
+    data = bytearray(reply.content.array_records["update"]["sealed"].data)
+    data[SIGNED_BYTES - 64 : SIGNED_BYTES] = bytes(64)
+    return _resent(reply, bytes(data))
+
+
+def _of_another_client(message):
+    """What client 1 sent and signed, word for word."""
+    return honest(message, np.ones(4), client=1, examples=MEMBERS[1].examples, signer=SIGNERS[1])
+
+
 def _hostile_cause(message):
     return Message(messages.failure("Traceback: secret=42\n" * 9), reply_to=message)
 
@@ -122,24 +157,31 @@ BROKEN = {
     "wrong_model": lambda m: honest(m, np.ones(4), parameters=5),
     "wrong_round": lambda m: honest(m, np.ones(4), round=9),
     "wrong_run": lambda m: honest(m, np.ones(4), run_id=bytes(16)),
-    "wrong_client": lambda m: honest(m, np.ones(4), client=2),
+    "wrong_client": _of_another_client,
     "wrong_examples": lambda m: honest(m, np.ones(4), examples=10_000),
-    "truncated": lambda m: honest(m, np.ones(3)),
-    "oversized": lambda m: honest(m, np.ones(9000)),
+    "wrong_weight": lambda m: honest(m, np.ones(4), weight=1.0),
+    "wrong_parameters": lambda m: honest(m, np.ones(4), codec=bytes(32)),
+    "truncated": lambda m: _resent(honest(m, np.ones(4)), b"FEDPRIV"),
+    "oversized": lambda m: honest(m, np.ones(5)),
     "malformed": _no_update,
+    "malformed, another length": lambda m: honest(m, np.ones(3)),
+    "malformed, a part of it is called mask": lambda m: honest(m, np.ones(3), mask=bytes(4)),
+    "forged": _unsigned,
+    "forged, another's key": lambda m: honest(m, np.ones(4), signer=SIGNERS[1]),
+    "forged, a key that nobody enrolled": lambda m: honest(m, np.ones(4), signer=SigningKey.generate()),
+    "forged, a digest changed on the way": _flipped(SIGNED_BYTES - 65),
+    "tampered": _flipped(-1),
     "wrong_scheme": _wrong_stype,
     "unknown": _hostile_cause,
 }
 
 
-@pytest.mark.parametrize("cause", BROKEN)
-def test_a_broken_client_costs_its_own_update_and_is_counted_by_cause(session, cause):
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_client_costs_its_own_update_and_is_counted_by_cause(session, name):
     """Clients 1 to 3 send 7, so whatever client 0 does the mean is 7."""
-    model, report = run_round(
-        session, lambda p, m: BROKEN[cause](m) if p == 0 else honest(m, np.full(4, 7.0))
-    )
+    model, report = run_round(session, lambda p, m: BROKEN[name](m) if p == 0 else honest(m, np.full(4, 7.0)))
     np.testing.assert_allclose(model, 7.0, rtol=1e-6)
-    assert report.failures == {cause: 1}
+    assert report.failures == {name.partition(",")[0]: 1}
     assert (report.asked, report.replied) == (4, 3)
 
 
@@ -171,6 +213,22 @@ def test_a_second_reply_of_the_same_client_is_not_added(session):
     np.testing.assert_allclose(model, 5.0, rtol=1e-6)
     assert report.failures == {"unexpected": 1}
     assert report.replied == 4
+
+
+def test_what_a_client_sent_in_one_round_is_refused_in_the_next(session):
+    kept = {}
+
+    def behave(partition, number, message):
+        if partition == 0 and number == 2:
+            return _resent(honest(message, np.ones(4)), kept["sealed"])
+        reply = honest(message, np.full(4, 3.0))
+        if partition == 0:
+            kept["sealed"] = reply.content.array_records["update"]["sealed"].data
+        return reply
+
+    model, strategy = run_rounds(session, behave, rounds=3)
+    assert [report.failures for report in strategy.history] == [{}, {}, {"wrong_round": 1}, {}]
+    np.testing.assert_allclose(model, 9.0, rtol=1e-6)
 
 
 def test_too_few_replies_discard_the_round_and_leave_the_model(session):

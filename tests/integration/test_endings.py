@@ -30,7 +30,7 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen:
 
 
 def keys() -> set[str]:
-    return {str(path) for path in Path("/dev/shm").glob("fedpriv-*/federation.key")}  # noqa: S108
+    return {str(path) for path in Path("/dev/shm").glob("fedpriv-*/clients/*/*.key")}  # noqa: S108
 
 
 def wait_for_rounds(folder: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fedpriv.checkpoint import Checkpoint
+from fedpriv.config.builders import sum_plan_of
 from fedpriv.config.compose import compose_run
 from fedpriv.errors import UserError
 from fedpriv.privacy import accounting
@@ -76,9 +77,10 @@ def cut(monkeypatch):
 
 
 def figures(report):
-    """Everything of a history but the times, which no two runs share."""
+    """Everything of a history but the times, which no two runs share, and the making of another key."""
     rounds = [dataclasses.asdict(result) for result in report.history]
-    return [{k: v for k, v in each.items() if k not in ("seconds", "local_seconds")} for each in rounds]
+    apart = ("seconds", "local_seconds", "bytes_keyholders")
+    return [{k: v for k, v in each.items() if k not in apart} for each in rounds]
 
 
 def assert_same_run(resumed, undisturbed):
@@ -92,6 +94,7 @@ CASES = {
     "heads that stay private": FACES,
     "worker processes": (*LONGER, "engine.workers=2"),
     "encrypted": (*LONGER, "secure=bfv"),
+    "encrypted for a committee": (*LONGER, "secure=bfv_committee"),
     "centralized": (*LONGER, "mode=centralized", "training.optimizer=adam"),
     "centralized, momentum and head": (
         *FACES,
@@ -152,6 +155,12 @@ def test_mlflow_has_each_round_once_even_one_that_only_the_checkpoint_had(tmp_pa
         "angular_error_deg.png"
     }
     assert len(client.search_runs([after.info.experiment_id])) == 1
+
+
+def releases(transcript):
+    """The rounds that a key holder has opened, in order."""
+    lines = [json.loads(line) for line in transcript.read_text().splitlines()]
+    return [line["round"] for line in lines if line["event"] == "release"]
 
 
 def histories(folder):
@@ -238,6 +247,25 @@ def test_a_finished_run_is_said_to_be_and_left_alone(tmp_path, capsys):
     assert (tmp_path / "checkpoint" / "state.npz").stat() == state
 
 
+def test_a_resumed_run_has_another_run_id_in_all_that_is_signed_and_opened(tmp_path, cut):
+    """So nothing that the first process' clients signed can be played to the second's key holder."""
+    cut(tmp_path, 3, 2, *LONGER, "secure=bfv")
+    record = json.loads((tmp_path / "checkpoint" / "run.json").read_text())
+    first = tmp_path / "transcripts" / "holder-0.jsonl"
+    assert releases(first) == [1, 2]
+    before = first.read_bytes()
+    resume(tmp_path)
+    assert first.read_bytes() == before
+    (second,) = set((tmp_path / "transcripts").glob("*.jsonl")) - {first}
+    assert releases(second) == [3, 4]
+    ids = [{json.loads(line)["run"] for line in path.read_text().splitlines()} for path in (first, second)]
+    assert ids[0] == {record["config"]["run_id"]}
+    assert len(ids[1]) == 1
+    assert ids[1].isdisjoint(ids[0])
+    assert second.name == f"holder-0-{ids[1].pop()[:8]}.jsonl"
+    assert json.loads((tmp_path / "checkpoint" / "run.json").read_text())["config"] == record["config"]
+
+
 def interrupted(folder, *overrides):
     """A run that fails in round 1, so that a checkpoint of round 0 is left."""
     faults = "federation.faults=[0:raise,1:raise,2:raise,3:raise]"
@@ -281,8 +309,8 @@ def test_no_key_is_in_the_checkpoint_and_nobody_else_can_read_it(tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert names == {"run.json": 0o600, "state.npz": 0o600, "lock": 0o600}
-    assert b"federation.key" not in b"".join(path.read_bytes() for path in folder.iterdir())
-    assert json.loads((folder / "run.json").read_text())["config"]["secure"]["key_file"] is None
+    assert b".key" not in b"".join(path.read_bytes() for path in folder.iterdir())
+    assert json.loads((folder / "run.json").read_text())["config"]["secure"]["key_folder"] is None
 
 
 def command(*arguments, folder):
@@ -326,11 +354,53 @@ def test_the_command_refuses_in_one_line(tmp_path, arguments, line):
 
 
 def test_nothing_of_a_finished_round_is_missing_from_the_checkpoint(tmp_path):
-    """The private heads are there, and the rounds that the key holder has opened."""
+    """The private heads are there; what the key holder has opened is in its transcript."""
     overrides = (*FACES, "secure=bfv", "federation.rounds=1")
     run(compose_run(*overrides), output_dir=tmp_path)
     kept = Checkpoint(tmp_path).load().kept
     assert sorted(kept.memories) == [0, 1, 2, 3]
     assert len({memory.head.tobytes() for memory in kept.memories.values()}) == 4
     assert all(np.isfinite(memory.head).all() for memory in kept.memories.values())
-    assert kept.released == [1]
+    assert releases(tmp_path / "transcripts" / "holder-0.jsonl") == [1]
+
+
+SUMS = (*LONGER, "privacy=client_level", "secure=bfv")
+
+
+def test_a_lost_sum_is_charged_before_anything_is_trained_and_the_last_round_falls_to_it(
+    tmp_path, cut, monkeypatch
+):
+    """Four rounds of all four clients were planned: two kept, two lost, and no third is opened."""
+    overrides = (*SUMS, "federation.min_replies=4")
+    plan = sum_plan_of(compose_run(*overrides))
+    cut(tmp_path, 3, 4, *overrides)
+    before = Checkpoint(tmp_path).load()
+    assert before.kept.lost_releases == ()
+    assert before.history[-1].epsilon == plan.spent([4, 4]).epsilon
+    monkeypatch.setattr("fedpriv.trainers.launch_inprocess", _crash)
+    with pytest.raises(KeyboardInterrupt):
+        resume(tmp_path)
+    monkeypatch.undo()
+    assert Checkpoint(tmp_path).load().kept.lost_releases == (4,)
+    report = resume(tmp_path)
+    kept = Checkpoint(tmp_path).load()
+    assert kept.kept.lost_releases == (4, 4)
+    assert [result.replied for result in report.history] == [0, 4, 4, 0]
+    last = report.history[-1]
+    assert last.failures == {"round_discarded": 4}
+    assert last.epsilon == plan.spent([4] * 4).epsilon <= 8.0
+    assert "angular_error_deg" in last.metrics
+    assert kept.kept.ended
+    assert report.parameters.tobytes() == before.parameters.tobytes()
+
+
+def test_with_budget_to_spare_a_lost_sum_shows_in_epsilon_and_with_seeded_noise_nowhere_else(tmp_path, cut):
+    overrides = (*SUMS, "privacy.noise=fast", "privacy.epsilon=null", "privacy.noise_multiplier=2")
+    cut(tmp_path, 3, 2, *overrides)
+    resumed, undisturbed = resume(tmp_path), run(compose_run(*overrides))
+    assert resumed.parameters.tobytes() == undisturbed.parameters.tobytes()
+    plan = sum_plan_of(compose_run(*overrides))
+    assert resumed.history[-1].epsilon == plan.spent([4, 4, 4, 4, 2]).epsilon
+    assert undisturbed.history[-1].epsilon == plan.spent([4, 4, 4, 4]).epsilon
+    again = Checkpoint(tmp_path).load()
+    assert again.kept.lost_releases == (2,)

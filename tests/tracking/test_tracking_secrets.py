@@ -44,6 +44,15 @@ def test_harmless_names_keep_their_value_but_are_searched(name):
     assert hide_secrets({name: {"token": "swordfish"}})[0] == {name: {"token": HIDDEN}}
 
 
+def test_who_holds_the_keys_is_a_choice_and_no_key():
+    config = {"secure": {"scheme": "bfv", "keys": "committee"}, "x": {"keys": "swordfish"}}
+    plain, hidden = hide_secrets(config)
+    assert plain == {"secure": {"scheme": "bfv", "keys": "committee"}, "x": {"keys": HIDDEN}}
+    assert hidden == {"swordfish"}
+    assert hide_in_override("secure.keys=committee") == "secure.keys=committee"
+    assert hide_in_override("secure.keys=swordfish") == f"secure.keys={HIDDEN}"
+
+
 def test_result_holds_plain_types_only():
     plain, _ = hide_secrets({"p": Path("/a/b"), "n": np.int64(3), "t": (1, None, True), "c": complex(1)})
     assert plain == {"p": "/a/b", "n": 3, "t": [1, None, True], "c": "(1+0j)"}

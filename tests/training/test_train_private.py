@@ -37,6 +37,9 @@ class Scripted(RandomSource):
         self.drawn += 1
         return self._noise * self._fast.normal(count)
 
+    def words(self, count):
+        raise NotImplementedError("DP-SGD draws no integers")
+
 
 def plan(count, steps=1, noise=1.0, clip=0.5, rate=0.5):
     return SamplePlan(count, rate, steps, noise, clip, 1e-5, None)

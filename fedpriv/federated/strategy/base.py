@@ -15,9 +15,11 @@ from fedpriv.errors import UserError
 from fedpriv.federated import messages
 from fedpriv.federated.collect import Collector, Tally
 from fedpriv.federated.messages import TrainRequest
+from fedpriv.federated.release import open_sum
 from fedpriv.federated.roster import Member
 from fedpriv.federated.strategy.books import Books, Current
-from fedpriv.federated.strategy.session import Session
+from fedpriv.federated.strategy.session import Progress, Session
+from fedpriv.he.selective import clear_fraction
 from fedpriv.results import RoundResult
 from fedpriv.seeding import generator
 from fedpriv.types import AnyArray, FloatVector
@@ -39,18 +41,22 @@ class Strategy(FlowerStrategy):
         - A failed, late or malformed client costs the round its own update and nothing else,
           and is counted by cause.
         - A round with fewer than ``min_replies`` updates leaves the model unchanged.
+        - With client-level privacy no sum is opened that would pass the target, or that lacks noise.
         - The model stays float32 and finite.
 
     Edge cases:
         - No update at all in a round ends the run with a :class:`UserError` that names the causes.
         - Unless a spent privacy budget is among them: such a round leaves the model unchanged, and
           once every client's budget is spent the run ends with the model so far.
+        - So it does with client-level privacy, once not even a sum of all that are asked would do.
     """
 
     def __init__(self) -> None:
         """Start without a session; :meth:`bind` gives one."""
         self._books = Books()
         self._session: Session | None = None
+        self._key: ArrayRecord | None = None
+        self._chosen: ArrayRecord | None = None
         self._current: Current | None = None
 
     @abstractmethod
@@ -86,9 +92,21 @@ class Strategy(FlowerStrategy):
             ValueError: see :meth:`restore`.
         """
         self._session = session
-        self._books = Books(session.progress)
+        self._key = None if session.public_key is None else messages.pack_public_key(session.public_key)
+        self._chosen = None if session.selection is None else messages.pack_chosen(session.selection)
+        self._books = self._open_books(session.progress)
         if session.progress is not None:
             self.restore(session.progress.strategy)
+
+    def _open_books(self, progress: Progress | None) -> Books:
+        session = self.session
+        return Books(
+            progress,
+            session.key_traffic,
+            session.choosing,
+            clear_fraction(session.codec),
+            session.client_level,
+        )
 
     @property
     def history(self) -> list[RoundResult]:
@@ -97,7 +115,12 @@ class Strategy(FlowerStrategy):
 
     @property
     def exhausted(self) -> bool:
-        """Whether no client's privacy budget allows another round."""
+        """Whether no privacy budget allows another round."""
+        session = self.session
+        if session.client_level is not None:
+            clients = len(session.roster.clients)
+            most = min(clients, session.cohort or clients)
+            return not session.client_level.plan.may_release(self._books.releases, most)
         everybody = {member.partition for member in self.session.roster.clients}
         return bool(everybody) and everybody <= self._books.exhausted
 
@@ -131,16 +154,19 @@ class Strategy(FlowerStrategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Address the cohort; all messages share one copy of the model."""
+        """Address the cohort; all messages share one copy of the model and of the public key."""
         session = self.session
         asked = [(member, session.roster.weight(member)) for member in self.cohort(server_round)]
-        parameters = messages.unpack_parameters(arrays)
-        self._current = Current(asked, parameters, grid, bytes_down=parameters.nbytes * len(asked))
+        parameters, key = messages.unpack_parameters(arrays), self._key
+        size = parameters.nbytes + len(session.public_key or b"") + len(session.selection or b"")
+        self._current = Current(asked, parameters, grid, bytes_down=size * len(asked))
         given = {key: value for key, value in config.items() if isinstance(value, int | float)}
         settings = {**given, **self.client_settings()}
         return [
             Message(
-                TrainRequest(session.run_id, server_round, weight, settings, parameters).to_content(arrays),
+                TrainRequest(session.run_id, server_round, weight, settings, parameters).to_content(
+                    arrays, key, self._chosen
+                ),
                 member.node_id,
                 messages.TRAIN,
                 group_id=str(server_round),
@@ -159,14 +185,7 @@ class Strategy(FlowerStrategy):
         session, current = self.session, self._current
         if current is None:
             raise RuntimeError("aggregate_train without configure_train")
-        collector = Collector(
-            session.run_id,
-            server_round,
-            current.asked,
-            session.codec,
-            session.layout,
-            session.max_update_bytes,
-        )
+        collector = Collector(session, server_round, current.asked)
         order = {member.node_id: index for index, (member, _) in enumerate(current.asked)}
         if isinstance(replies, list):
             # a sum of floats depends on its order: take the cohort's, not that of arrival
@@ -189,28 +208,46 @@ class Strategy(FlowerStrategy):
                 f"round {server_round}: none of the {tally.asked} clients sent a usable update "
                 f"({_causes(tally)}); see the clients' logs"
             )
+        level = session.client_level
+        why = ""
         if tally.replied < session.min_replies:
+            why = f"federation.min_replies={session.min_replies}"
+        elif level is not None and not level.plan.may_release(self._books.releases, tally.replied):
+            why = "their sum is not within the privacy budget"
+        if why:
             log.warning(
-                "round %d discarded: %d of %d updates, federation.min_replies=%d (%s)",
+                "round %d discarded: %d of %d updates, %s (%s)",
                 server_round,
                 tally.replied,
                 tally.asked,
-                session.min_replies,
+                why,
                 _causes(tally),
             )
             tally.failures["round_discarded"] = tally.replied
             tally.replied = 0
             return None, None
+        # spent from here on, whatever becomes of it
+        self._books.releases.append(tally.replied)
         started = time.perf_counter()
-        total = session.open_sum(current.grid, server_round, collector.aggregator.result(), tally.replied)
-        opened = time.perf_counter()
-        current.decrypt_seconds = opened - started
-        stepped = self.server_step(current.parameters, total / tally.weight).astype(np.float32)
+        opened = open_sum(
+            current.grid,
+            session.roster.keyholders,
+            session.run_id,
+            server_round,
+            collector.aggregator,
+            collector.accepted,
+            session.holder_timeout_s,
+            session.selection,
+        )
+        current.bytes_keyholders += opened.traffic
+        answered = time.perf_counter()
+        current.decrypt_seconds = answered - started
+        stepped = self.server_step(current.parameters, opened.total / tally.weight).astype(np.float32)
         if not np.isfinite(stepped).all():
             raise UserError(
                 f"round {server_round}: the global model is not finite; lower training.learning_rate"
             )
-        current.step_seconds = time.perf_counter() - opened
+        current.step_seconds = time.perf_counter() - answered
         metrics = MetricRecord({"clients": tally.replied})
         if (loss := tally.mean("train-loss")) is not None:
             metrics["train-loss"] = loss
@@ -255,7 +292,7 @@ class Strategy(FlowerStrategy):
         result, arrays = Result(), initial_arrays
         result.arrays = arrays
         if self.session.progress is None:
-            self._books = Books()
+            self._books = self._open_books(None)
             self._report(0, arrays, evaluate_fn, result, None)
         for server_round in range(len(self.history), num_rounds + 1):
             requests = self.configure_train(server_round, arrays, train_config or ConfigRecord(), grid)
@@ -268,12 +305,14 @@ class Strategy(FlowerStrategy):
             if metrics is not None:
                 result.train_metrics_clientapp[server_round] = metrics
             self._report(server_round, arrays, evaluate_fn, result, self._current)
-            if self.exhausted:
+            if self.exhausted and server_round < num_rounds:
                 log.warning(
-                    "round %d of %d: every client has spent its privacy budget; "
-                    "the run ends here with the model so far",
+                    "round %d of %d: %s; the run ends here with the model so far",
                     server_round,
                     num_rounds,
+                    "every client has spent its privacy budget"
+                    if self.session.client_level is None
+                    else "the privacy budget allows no further sum",
                 )
                 break
         return result

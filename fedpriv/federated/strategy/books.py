@@ -1,7 +1,8 @@
 """The server's books: what each round measured, what privacy its clients say they have spent."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -9,6 +10,7 @@ from flwr.serverapp import Grid
 from fedpriv.federated.collect import Tally
 from fedpriv.federated.roster import Member
 from fedpriv.federated.strategy.session import Progress
+from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.results import RoundResult
 from fedpriv.types import FloatVector, Metrics
 
@@ -26,6 +28,7 @@ class Current:
     parameters: FloatVector
     grid: Grid
     bytes_down: int
+    bytes_keyholders: int = 0
     tally: Tally | None = None
     wait_seconds: float = 0.0
     decrypt_seconds: float = 0.0
@@ -38,15 +41,36 @@ class Books:
     Attributes:
         history: a :class:`RoundResult` per round, from round 0.
         exhausted: partitions of the clients whose privacy budget allows no further round.
+        releases: clients in each sum that was opened, or may have been when a run was cut off.
     """
 
-    def __init__(self, progress: Progress | None = None) -> None:
-        """Open empty books, or those of an interrupted run."""
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        key_traffic: int = 0,
+        choosing: RoundResult | None = None,
+        clear_fraction: float = 0.0,
+        client_level: ClientLevel | None = None,
+    ) -> None:
+        """Open empty books, or those of an interrupted run.
+
+        Args:
+            progress: of the interrupted run.
+            key_traffic: the bytes that making the key took; booked with the first round to come.
+            choosing: what choosing the coordinates to encrypt took; booked with round 0.
+            clear_fraction: share of the coordinates that are not encrypted.
+            client_level: accounts for the sums; None goes by what clients say.
+        """
         self.history: list[RoundResult] = [] if progress is None else list(progress.history)
+        lost = () if progress is None else progress.lost_releases
+        self.releases = releases(self.history, lost)
+        self._client_level = client_level
         self.exhausted: set[int] = set()
         self._spent: dict[int, float] = {} if progress is None else dict(progress.spent)
         self._delta = None if progress is None else progress.delta
         self._said_rdp = False
+        self._key_traffic, self._clear_fraction = key_traffic, clear_fraction
+        self._choosing = choosing or RoundResult(0, {})
 
     def account(self, tally: Tally) -> None:
         """Note what the clients of a round spent: what is spent stays spent."""
@@ -70,17 +94,20 @@ class Books:
     ) -> RoundResult:
         """Write a round into the history and return it; ``current`` is None for round 0."""
         if current is None or current.tally is None:
-            result = RoundResult(number, metrics, seconds={"evaluate": evaluate_seconds})
+            seconds = {**self._choosing.seconds, "evaluate": evaluate_seconds}
+            result = replace(self._choosing, number=number, metrics=metrics, seconds=seconds)
         else:
             tally = current.tally
+            epsilon, delta = self._privacy()
             result = RoundResult(
                 number=number,
                 metrics=metrics,
                 train_loss=tally.mean("train-loss"),
-                epsilon=max(self._spent.values(), default=None),
-                delta=self._delta,
+                epsilon=epsilon,
+                delta=delta,
                 bytes_up=tally.bytes_up,
                 bytes_down=current.bytes_down,
+                bytes_keyholders=current.bytes_keyholders + self._key_traffic,
                 update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
                 seconds={
                     "train": current.wait_seconds,
@@ -94,6 +121,20 @@ class Books:
                 replied=tally.replied,
                 failures={cause: count for cause, count in tally.failures.items() if count},
                 clipped_fraction=tally.mean("clipped-fraction") or 0.0,
+                clear_fraction=self._clear_fraction,
             )
+            self._key_traffic = 0
         self.history.append(result)
         return result
+
+    def _privacy(self) -> tuple[float | None, float | None]:
+        """Return epsilon and the delta that it is stated at: of all sums, or the largest of any client."""
+        if self._client_level is None:
+            return max(self._spent.values(), default=None), self._delta
+        spent = self._client_level.plan.spent(self.releases)
+        return spent.epsilon, spent.delta
+
+
+def releases(history: Sequence[RoundResult], lost: Sequence[int]) -> list[int]:
+    """Return how many clients each opened sum held, those in ``lost`` among them."""
+    return [result.replied for result in history if result.number and result.replied] + list(lost)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fedpriv.federated.release import SumOpener
 from fedpriv.federated.roster import Roster
 from fedpriv.he.codec import UpdateCodec
+from fedpriv.he.identity import Enrolment
+from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.results import RoundResult
 from fedpriv.training.parameters import ParameterLayout
 from fedpriv.types import AnyArray, FloatVector
@@ -32,6 +33,8 @@ class Progress:
         strategy: what :meth:`Strategy.state` returned then.
         spent: epsilon that each client has spent, by partition.
         delta: what it is stated at.
+        selection: see :class:`Session`.
+        lost_releases: see :class:`fedpriv.checkpoint.Kept`.
     """
 
     history: tuple[RoundResult, ...]
@@ -39,6 +42,8 @@ class Progress:
     strategy: Mapping[str, AnyArray] = field(default_factory=dict)
     spent: Mapping[int, float] = field(default_factory=dict)
     delta: float | None = None
+    selection: bytes | None = None
+    lost_releases: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,27 +51,38 @@ class Session:
     """What a strategy needs to know of one run.
 
     Attributes:
-        run_id: 32 hexadecimal digits.
+        run_id: 32 hexadecimal digits, fresh for every process that serves a run.
         seed: the run's seed; determines the cohorts.
         roster: who takes part.
+        enrolment: everybody's public key.
         layout: the model's parameters.
-        codec: aggregates sealed updates; holds no key.
-        open_sum: opens the sum of a round.
+        codec: aggregates sealed updates; holds no secret key.
         cohort: clients asked per round; None for all.
         min_replies: a round with fewer updates is discarded.
-        max_update_bytes: larger replies are refused unread.
+        holder_timeout_s: seconds that a key holder has for its answer.
+        public_key: a committee's joint key, which every client is sent; None where there is none.
+        key_traffic: bytes to and from the key holders that making it took.
+        selection: the coordinates that clients encrypt, packed, where the server has chosen them
+            (:mod:`fedpriv.federated.choosing`); every client and key holder is sent them.
+        choosing: what that took, as figures of round 0.
         observers: who hears of progress.
         progress: where to go on; None starts with round 0.
+        client_level: how sums are made noisy and accounted; None without client-level privacy.
     """
 
     run_id: str
     seed: int
     roster: Roster
+    enrolment: Enrolment
     layout: ParameterLayout
     codec: UpdateCodec
-    open_sum: SumOpener
     cohort: int | None
     min_replies: int
-    max_update_bytes: int
+    holder_timeout_s: float
+    public_key: bytes | None = None
+    key_traffic: int = 0
+    selection: bytes | None = None
+    choosing: RoundResult | None = None
     observers: tuple[RunObserver, ...] = ()
     progress: Progress | None = None
+    client_level: ClientLevel | None = None

@@ -1,0 +1,71 @@
+"""What a run with client-level privacy says of itself: on the terminal, in MLflow, and when evaluated."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from fedpriv.checkpoint import Checkpoint
+from fedpriv.cli import main
+from fedpriv.config.builders import sum_plan_of
+from fedpriv.runner import run
+
+
+@pytest.mark.parametrize("where", ["clients", "server"])
+def test_epsilon_is_stated_with_whom_it_protects(tiny, tmp_path, capsys, where):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    noisy = ("privacy=client_level", "secure=bfv", "privacy.noise=fast", f"privacy.noise_by={where}")
+    config = tiny(*noisy, "tracking=mlflow", f"tracking.uri={uri}")
+    report = run(config, output_dir=tmp_path / "out", console=Console(width=300))
+    epsilon = sum_plan_of(config).spent([4, 4]).epsilon
+    said = f"{epsilon:.3g} at delta 1e-05 (client level, zcdp); of models, not of the figures that"
+    printed = " ".join(capsys.readouterr().out.split())
+    assert said in printed
+    assert "research only" in printed
+    assert ("not against the server" in printed) == (where == "server")
+
+    client = MlflowClient(uri)
+    logged = client.get_run(report.mlflow_run_id).data
+    assert logged.params["privacy.unit"] == logged.tags["privacy_unit"] == "client"
+    assert logged.params["privacy.noise_by"] == where
+    steps = {each.step: each.value for each in client.get_metric_history(report.mlflow_run_id, "epsilon")}
+    assert steps == {1: report.history[1].epsilon, 2: epsilon}
+
+    statement = {
+        "unit": "client",
+        "epsilon": epsilon,
+        "delta": 1e-5,
+        "data": "synthetic_eyes",
+        "noise": "fast",
+        "accountant": "zcdp",
+        "noise_by": where,
+    }
+    for source in (
+        ["--run", report.mlflow_run_id, "--tracking-uri", uri],
+        ["--checkpoint", str(tmp_path / "out")],
+    ):
+        main(["evaluate", *source, "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert found["privacy"] == statement
+        assert found["epsilon_charged"] is None
+    main(["evaluate", "--checkpoint", str(tmp_path / "out")])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ("not against the server, which drew the noise" in printed) == (where == "server")
+
+
+def test_a_checkpoint_with_a_lost_sum_says_what_is_charged_beyond_its_model(tiny, tmp_path, capsys):
+    from dataclasses import replace
+
+    config = tiny("privacy=client_level", "secure=bfv")
+    run(config, output_dir=tmp_path)
+    checkpoint = Checkpoint(tmp_path)
+    snapshot = checkpoint.load()
+    checkpoint.save(replace(snapshot, kept=replace(snapshot.kept, lost_releases=(2,))))
+    record = json.loads((checkpoint.folder / "run.json").read_text())
+    (checkpoint.folder / "run.json").write_text(json.dumps({**record, "finished": False}))
+    main(["evaluate", "--checkpoint", str(tmp_path), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    plan = sum_plan_of(config)
+    assert found["privacy"]["epsilon"] == plan.spent([4, 4]).epsilon
+    assert found["epsilon_charged"] == plan.spent([4, 4, 2]).epsilon
