@@ -177,6 +177,7 @@ def summary_table(
     epsilon_caveat: str | None = None,
     epsilon_unit: str | None = None,
     parameters: int | None = None,
+    readers: str | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
     run_id: str | None = None,
@@ -195,6 +196,7 @@ def summary_table(
         epsilon_unit: whom it protects and how it was found, where the server computes it; None where it is
             the largest that clients report.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
+        readers: who can read what of the updates; None leaves the row out.
         tracking_uri: where MLflow keeps the run, free of credentials.
         experiment: its experiment.
         run_id: its run.
@@ -214,7 +216,8 @@ def summary_table(
     spent = _epsilon_text(results, epsilon_unit)
     section([("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)])
     if any(result.asked for result in results):
-        section(_traffic_rows(results, parameters))
+        read_by = [] if readers is None else [("updates are read by", readers)]
+        section(read_by + _traffic_rows(results, parameters))
     section(_time_rows(results))
     failures: dict[str, int] = {}
     for result in results:

@@ -14,13 +14,14 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_backbone, build_data, codec_of, to_json, typed
+from fedpriv.config.builders import build_backbone, build_data, codec_of, keys_of, policy_of, to_json, typed
 from fedpriv.config.checks import check
-from fedpriv.config.schema import EngineName, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig
+from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig, Scheme
 from fedpriv.console import RunProgress, summary_table
 from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
 from fedpriv.he import provision
+from fedpriv.he.joint_key import SHARE_FILE
 from fedpriv.results import RoundResult
 from fedpriv.scratch import private_folder
 from fedpriv.trainers import Trainer, build_trainer, fingerprint
@@ -87,7 +88,13 @@ def resume(folder: Path, console: Console | None = None) -> Report:
     the level of clients it is the round's sum that is charged
     (:func:`fedpriv.privacy.client_level.cost_of_lost_release`).
     It gets new keys, unless its keys are in a folder of the user's, and in any case a new run id in
-    what clients sign: nothing that the first process saw can be played to the second.
+    what clients sign, so that no update that was signed for the first process counts in the second.
+
+    With encrypted updates and no differential privacy, a resumption can tell a server more than the
+    undisturbed run would have: the round that was under way is trained again, and the key holders, who
+    count by run id, open it again. Where the first process came to open its sum, there are two of nearly the
+    same updates; if a client is missing in one of them, their difference is nearly its update. Who may
+    restart a run at will is trusted not to do that.
 
     Edge cases:
         - A finished run is only reported.
@@ -193,6 +200,7 @@ def _execute(
             baseline_label=task.baseline_label,
             other_baselines=baseline,
             epsilon_caveat=_caveat(config),
+            readers=_readers(config),
             epsilon_unit="client level, zcdp" if config.privacy.unit is PrivacyUnit.client else None,
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
@@ -207,6 +215,14 @@ def _execute(
         mlflow_run_id=None if tracker is None else tracker.run_id,
         seconds=watch.times[-1] - watch.times[0] if watch.times else 0.0,
     )
+
+
+def _readers(config: RunConfig) -> str:
+    if config.secure.scheme is Scheme.plain:
+        return "the server, one by one"
+    if keys_of(config) is Keys.committee:
+        return f"{config.secure.holders} key holders, together and as sums only"
+    return "1 key holder, as sums only; clients share its key"
 
 
 def _is_trained(config: RunConfig, snapshot: Snapshot) -> bool:
@@ -283,6 +299,9 @@ def _absolute(field: str, path: str) -> str:
 def key_folder(config: RunConfig, output_dir: Path | None = None) -> Iterator[str | None]:
     """Make every party's keys, unless the configuration names a folder of them; they are gone after the run.
 
+    Of a folder that the user named, the committee's shares of this run's key go, so that updates that
+    somebody has recorded cannot be opened later with shares that were left behind. What was enrolled stays.
+
     What the key holders answered, or refused, is copied to ``output_dir/transcripts``, however the
     run ends short of kill -9.
 
@@ -296,12 +315,23 @@ def key_folder(config: RunConfig, output_dir: Path | None = None) -> Iterator[st
     codec, named = codec_of(config), config.secure.key_folder
     with nullcontext(Path(named)) if named is not None else private_folder() as folder:
         if named is None:
-            provision.provision(folder, config.federation.clients, codec)
+            provision.provision(folder, config.federation.clients, codec, policy_of(config))
         try:
             yield str(folder)
         finally:
+            if codec.needs_public_key:
+                _forget_shares(folder, codec.holders)
             if output_dir is not None:
                 _copy_transcripts(folder, codec.holders, output_dir / "transcripts", config.run_id or "")
+
+
+def _forget_shares(keys: Path, holders: int) -> None:
+    for number in range(holders):
+        share = provision.keyholder_folder(keys, number) / SHARE_FILE
+        try:
+            share.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: cannot be deleted (%s); delete it, it opens this run's updates", share, error)
 
 
 def _copy_transcripts(keys: Path, holders: int, target: Path, run_id: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_shares
-from fedpriv.config.schema import Mode, PrivacyUnit, RunConfig
+from fedpriv.config.builders import build_shares, keys_of
+from fedpriv.config.schema import Keys, Mode, PrivacyUnit, RunConfig, Scheme
 from fedpriv.console import RunProgress
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.partition.overview import overview
@@ -155,4 +155,9 @@ def _run_name(config: RunConfig) -> str:
     task = str(config.task.get("_target_")).rsplit(".", 1)[-1].removesuffix("Task").lower()
     if config.mode is Mode.centralized:
         return f"{task}-centralized-{config.privacy.unit.value}-seed{config.seed}"
-    return f"{task}-{config.privacy.unit.value}-{config.secure.scheme.value}-seed{config.seed}"
+    return f"{task}-{config.privacy.unit.value}-{_secure_name(config)}-seed{config.seed}"
+
+
+def _secure_name(config: RunConfig) -> str:
+    committee = config.secure.scheme is not Scheme.plain and keys_of(config) is Keys.committee
+    return config.secure.scheme.value + (f"-committee{config.secure.holders}" if committee else "")

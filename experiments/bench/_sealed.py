@@ -13,12 +13,13 @@ from fedpriv.he.envelope import Envelope, Expected, Header, check_mask, open_env
 from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.joint_key import assemble
 from fedpriv.he.packing import plan_packing, quantise
+from fedpriv.he.policy import Policy
 from fedpriv.he.provision import client_folder, enrolment_file, keyholder_folder, provision, signing_key_file
 from fedpriv.he.registry import build_codec
 from fedpriv.types import FloatVector
 
 BITS, VALUE_RANGE = 16, 0.5
-_RUN, _ROUND, _EXAMPLES = bytes(16), 1, 1
+_RUN, _ROUND, _EXAMPLES, _START = bytes(16), 1, 1, bytes(32)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Federation:
         if keys == "committee":
             options["holders"] = holders
         codec = build_codec("bfv", clients, **options)
-        provision(folder, clients, codec)
+        provision(folder, clients, codec, Policy("bfv", keys, codec.holders))
         self._enrolment = Enrolment.load(enrolment_file(folder))
         parties = [keyholder_folder(folder, number) for number in range(codec.holders)]
         public = _make_key(codec, parties, self._enrolment) if codec.needs_public_key else b""
@@ -72,6 +73,7 @@ class Federation:
             client=client,
             parameters=self._length,
             layout=self._layout,
+            start=_START,
             codec=codec.digest,
             examples=_EXAMPLES,
             weight=weight,
@@ -107,6 +109,7 @@ class Federation:
             client=client,
             parameters=self._length,
             layout=self._layout,
+            start=_START,
             codec=codec.digest,
             mask_bytes=codec.mask_bytes(self._length),
             body_bytes=codec.body_bytes(self._length),

@@ -34,7 +34,8 @@ from fedpriv.federated.site import Site
 from fedpriv.federated.strategy.base import Strategy
 from fedpriv.he import provision
 from fedpriv.he.codec import UpdateCodec
-from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.identity import SigningKey
+from fedpriv.he.policy import Policy
 from fedpriv.he.registry import build_codec
 from fedpriv.he.selection import select_layers
 from fedpriv.he.selective import select
@@ -339,6 +340,32 @@ def _selection(config: RunConfig, length: int) -> Selection | None:
     return None if share is None else Selection(share, length)
 
 
+def policy_of(config: RunConfig) -> Policy:
+    """Return the terms that a configuration offers: what a simulation enrols, and what parties judge.
+
+    An epsilon that follows from ``privacy.noise_multiplier`` is none that is offered.
+
+    Raises:
+        UserError: when a value is out of its range.
+    """
+    secure, privacy, who = config.secure, config.privacy, keys_of(config)
+    private = privacy.unit is not PrivacyUnit.none
+    encrypted_for = secure.holders if who is Keys.committee else 1
+    return Policy(
+        scheme=secure.scheme.value,
+        keys=who.value,
+        holders=0 if secure.scheme is Scheme.plain else encrypted_for,
+        min_clients=secure.min_clients,
+        smudging_bits=secure.smudging_bits,
+        clear=secure.select is not None or secure.select_top is not None,
+        unit=privacy.unit.value,
+        noise=privacy.noise.value,
+        noise_by=privacy.noise_by.value,
+        epsilon=privacy.epsilon if private and privacy.delta is not None else None,
+        delta=privacy.delta if private else None,
+    )
+
+
 def key_folder_of(config: RunConfig) -> Path:
     """Return the folder of keys.
 
@@ -383,8 +410,14 @@ def build_centralized(text: str) -> Centralized:
 
 @lru_cache(maxsize=2)
 def build_site(text: str) -> Site:
-    """Return the client side; one per process and configuration."""
+    """Return the client side; one per process and configuration.
+
+    Raises:
+        UserError: when the configuration is weaker than the enrolment's policy, before all else.
+    """
     config = from_json(text)
+    if config.secure.key_folder is not None:  # without one nobody can sign, so nothing is trained
+        provision.enrolment_for(key_folder_of(config), policy_of(config))
     task, training, _ = build_data(text)
     shares = build_shares(config, training)
     backbone = build_backbone(text)
@@ -412,14 +445,17 @@ def build_keyholder(text: str, number: int) -> Keyholder:
     """Return key holder ``number``, with its key; one per process and configuration.
 
     Raises:
-        UserError: when its key or transcript is missing, damaged or another run's.
+        UserError: when the configuration is weaker than the enrolment's policy, before all else, or its
+            key or transcript is missing, damaged or another run's.
     """
     config = from_json(text)
-    codec, folder = update_codec_of(text), key_folder_of(config)
+    folder = key_folder_of(config)
+    enrolment = provision.enrolment_for(folder, policy_of(config))
+    codec = update_codec_of(text)
     party = provision.keyholder_folder(folder, number)
     layout, noise = FlatParameters(build_backbone(text)).layout, sum_plan_of(config)
-    enrolment = Enrolment.load(provision.enrolment_file(folder))
     transcript = Transcript(provision.transcript_file(party))
+    signer = SigningKey.load(provision.signing_key_file(party))
 
     def around(codec: UpdateCodec, max_clients: int) -> KeyHolder:
         return KeyHolder(
@@ -434,6 +470,7 @@ def build_keyholder(text: str, number: int) -> Keyholder:
             # fewer would not bring the noise that the plan counts on, whatever the server says
             min_clients=max(config.secure.min_clients, 1 if noise is None else noise.contributors),
             max_clients=max_clients,
+            signer=signer,
         )
 
     selection = _selection(config, layout.size)
@@ -448,12 +485,15 @@ def build_key_maker(text: str, number: int) -> KeyMaker:
     """Return key holder ``number`` as a member of the committee that makes the run's key.
 
     Raises:
-        UserError: when its signing key or the enrolment is missing or damaged, or there is no committee.
+        UserError: when the configuration is weaker than the enrolment's policy, before all else, its
+            signing key or the enrolment is missing or damaged, or there is no committee.
     """
     from fedpriv.he.committee import CommitteeCodec  # on use: a plain run needs no encryption library
 
     config = from_json(text)
-    codec, folder = codec_of(config), key_folder_of(config)
+    folder = key_folder_of(config)
+    enrolment = provision.enrolment_for(folder, policy_of(config))
+    codec = codec_of(config)
     if not isinstance(codec, CommitteeCodec):
         raise UserError(f"secure.keys={keys_of(config).value}: makes no key; use secure.keys=committee")
     party = provision.keyholder_folder(folder, number)
@@ -462,7 +502,7 @@ def build_key_maker(text: str, number: int) -> KeyMaker:
         number,
         bytes.fromhex(config.run_id or ""),
         SigningKey.load(provision.signing_key_file(party)),
-        Enrolment.load(provision.enrolment_file(folder)),
+        enrolment,
     )
 
 
@@ -474,8 +514,13 @@ def _turns(config: RunConfig) -> float:
 
 
 def build_server_plan(text: str) -> ServerPlan:
-    """Return the server side. Of the key folder it reads the enrolment and nothing else."""
+    """Return the server side. Of the key folder it reads the enrolment and nothing else.
+
+    Raises:
+        UserError: when the configuration is weaker than the enrolment's policy: nobody would take part.
+    """
     config = from_json(text)
+    enrolment = provision.enrolment_for(key_folder_of(config), policy_of(config))
     task, _, test = build_data(text)
     federation = config.federation
     return ServerPlan(
@@ -492,7 +537,7 @@ def build_server_plan(text: str) -> ServerPlan:
         test=test,
         backbone=build_backbone(text),
         codec=update_codec_of(text),
-        enrolment=Enrolment.load(provision.enrolment_file(key_folder_of(config))),
+        enrolment=enrolment,
         strategy=build_strategy(config),
         select_top=config.secure.select_top,
         client_level=build_client_level(config),

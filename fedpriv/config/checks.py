@@ -18,15 +18,29 @@ from fedpriv.config.builders import (
     layout_of,
     max_updates,
     planted_faults,
+    policy_of,
     sum_plan_of,
     to_json,
     update_codec_of,
 )
-from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, PrivacyUnit, RunConfig, Scheme
+from fedpriv.config.schema import (
+    EngineName,
+    Keys,
+    Mode,
+    NoiseBy,
+    PrivacyUnit,
+    RunConfig,
+    Scheme,
+    SecureConfig,
+)
 from fedpriv.errors import UserError
 from fedpriv.he import provision
 from fedpriv.he.selection import selected_count
 from fedpriv.privacy.plan import plan_for_client
+
+LEAST_SMUDGING_BITS = 40
+LARGEST_MESSAGE_BYTES = 2**31 - 2**20
+"""What one message between nodes may hold, its framing apart."""
 
 
 def check(config: RunConfig) -> None:
@@ -51,7 +65,9 @@ def check(config: RunConfig) -> None:
             f"data._target_={config.data['_target_']}: all of it is test data; train on another data set and "
             "use `fedpriv evaluate`"
         )
-    layout_of(text)  # parts of a model that cannot be averaged
+    layout = layout_of(text)  # refuses parts of a model that cannot be averaged
+    if config.mode is Mode.federated:
+        _check_opening(config, layout.size)
     if config.mode is Mode.centralized:
         whose, smallest = "the training set's", len(training)
     else:
@@ -238,6 +254,9 @@ def _check_secure(config: RunConfig) -> None:
             f"secure.values_per_slot={secure.values_per_slot}: has no effect, secure.scheme=ckks has one "
             "value to a slot; set it to null"
         )
+    _check_without_effect(config)
+    if not 1e-6 <= secure.value_range <= 1e6:
+        raise UserError(f"secure.value_range={secure.value_range}: choose 1e-6 to 1e6")
     _check_selection(config)
     plan = sum_plan_of(config)
     if plan is not None and math.isinf(plan.spent([plan.contributors] * plan.rounds).epsilon):
@@ -247,7 +266,7 @@ def _check_secure(config: RunConfig) -> None:
         )
     codec = codec_of(config)
     if secure.key_folder is not None:
-        provision.require(Path(secure.key_folder), config.federation.clients, codec)
+        provision.require(Path(secure.key_folder), config.federation.clients, codec, policy_of(config))
     if not codec.holders:
         return
     if secure.min_clients < 2:
@@ -263,6 +282,40 @@ def _check_secure(config: RunConfig) -> None:
         raise UserError(
             f"federation.min_replies={config.federation.min_replies}: key holders open no sum of fewer "
             f"than secure.min_clients={secure.min_clients}; raise it to that"
+        )
+
+
+def _check_without_effect(config: RunConfig) -> None:
+    """Refuse protections that the user believes in and would not get, and those too weak to be any."""
+    secure, committee = config.secure, keys_of(config) is Keys.committee
+    if secure.scheme is Scheme.plain:
+        return
+    if not committee and secure.holders != SecureConfig().holders:
+        raise UserError(
+            f"secure.holders={secure.holders}: has no effect, secure.keys=authority has one key holder; add "
+            "secure.keys=committee"
+        )
+    floods = committee or secure.scheme is Scheme.ckks
+    if not floods and secure.smudging_bits != SecureConfig().smudging_bits:
+        raise UserError(
+            f"secure.smudging_bits={secure.smudging_bits}: has no effect, secure=bfv with one key holder "
+            "answers exact integers; leave it out"
+        )
+    if floods and secure.smudging_bits < LEAST_SMUDGING_BITS:
+        raise UserError(
+            f"secure.smudging_bits={secure.smudging_bits}: hides too little of the key; choose "
+            f"{LEAST_SMUDGING_BITS} or more"
+        )
+
+
+def _check_opening(config: RunConfig, size: int) -> None:
+    """Refuse a run whose key holders would be sent more than one message can hold."""
+    masks = codec_of(config).mask_bytes(size) * max_updates(config)
+    if masks > LARGEST_MESSAGE_BYTES:
+        raise UserError(
+            f"federation.clients={max_updates(config)}: their updates of {size} parameters are "
+            f"{masks / 2**30:.1f} GiB for each key holder of a committee, one message holds 2; use "
+            "secure.keys=authority or a smaller federation.cohort"
         )
 
 

@@ -19,6 +19,7 @@ from fedpriv.federated import messages
 from fedpriv.federated.collect import Collector
 from fedpriv.federated.messages import TrainRequest
 from fedpriv.federated.release import open_sum
+from fedpriv.federated.start import start_digest
 from fedpriv.federated.strategy.session import Session
 from fedpriv.he.selection import (
     SelectionError,
@@ -87,7 +88,7 @@ def _summed_maps(
         )
         for member, weight in asked
     ]
-    collector = Collector(session, 0, asked)
+    collector = Collector(session, 0, asked, start_digest(parameters, {}))
     for reply in grid.send_and_receive(requests, timeout=timeout_s):
         collector.take(reply)
     tally = collector.close()
@@ -103,6 +104,7 @@ def _summed_maps(
     opened = open_sum(
         grid,
         session.roster.keyholders,
+        session.enrolment,
         session.run_id,
         0,
         collector.aggregator,

@@ -7,6 +7,7 @@ import numpy as np
 from fedpriv.federated import faults
 from fedpriv.federated.messages import MessageError, TrainReply, TrainRequest
 from fedpriv.federated.site import Site
+from fedpriv.federated.start import start_digest
 from fedpriv.he.codec import KeyRefused, UpdateCodec
 from fedpriv.he.envelope import Header, seal
 from fedpriv.he.identity import SigningKey
@@ -23,9 +24,9 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
     """Train on the client's data and seal the change of the model.
 
     The reply carries ``weight * (w_local - w_global)``, encoded, and signed by the client together
-    with what it is. ``memory`` is brought up to date; the privacy a round costs is written there
-    before the first noisy step. With client-level privacy the weighted change is clipped, and the
-    codec adds the client's share of the noise.
+    with what it is and what it was made from. ``memory`` is brought up to date; the privacy a round
+    costs is written there before the first noisy step. With client-level privacy the weighted change
+    is clipped, and the codec adds the client's share of the noise.
 
     Raises:
         MessageError: ``budget_spent`` when the round would pass the target epsilon or, with client-level
@@ -161,6 +162,7 @@ def _seal(
         client=client,
         parameters=len(update),
         layout=site.parameters.layout.digest,
+        start=start_digest(request.parameters, request.settings),
         codec=codec.digest,
         examples=len(site.shares[client]),
         weight=request.weight,

@@ -1,5 +1,6 @@
 """The one ClientApp: a thin wrapper that turns Flower messages into calls of plain functions."""
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Protocol
@@ -15,6 +16,7 @@ from fedpriv.federated.keyholder import OpenRequest, Refusal
 from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.messages import Description, MessageError, TrainRequest
 from fedpriv.federated.site import Site
+from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.codec import KeyRefused
 
 CONFIG_KEY = "cfg-json"
@@ -24,8 +26,8 @@ CONFIG_KEY = "cfg-json"
 class Keyholder(Protocol):
     """What a key holder's node does, see :class:`fedpriv.federated.keyholder.KeyHolder`."""
 
-    def open(self, request: OpenRequest) -> bytes:
-        """Return this holder's part of opening a round's sum."""
+    def open(self, request: OpenRequest) -> SignedAnswer:
+        """Return this holder's part of opening a round's sum, signed."""
 
 
 class KeyMaker(Protocol):
@@ -53,7 +55,8 @@ def make_client_app(
 
     A node is client ``partition-id`` of its node config. The nodes after the last client are the
     key holders of a simulation, numbered from 0; on real sites a key holder's node config says its
-    number as ``holder``.
+    number as ``holder``, and every node config says as ``key-folder`` where the party's keys and its
+    enrolment are: otherwise the configuration, which is the server's word, names that folder too.
 
     Args:
         build_site: makes (or finds again) the site for a configuration.
@@ -66,7 +69,12 @@ def make_client_app(
     app = ClientApp()
 
     def configuration(context: Context) -> str:
-        return config if config is not None else str(context.run_config[CONFIG_KEY])
+        text = config if config is not None else str(context.run_config[CONFIG_KEY])
+        if "key-folder" not in context.node_config:
+            return text
+        plain = json.loads(text)
+        plain["secure"]["key_folder"] = str(context.node_config["key-folder"])
+        return json.dumps(plain)
 
     def holder_number(context: Context) -> int | None:
         """Return the number of the key holder that this node is, or None for a client."""
@@ -140,7 +148,8 @@ def make_client_app(
     def open_sum(message: Message, context: Context) -> Message:
         def answer() -> RecordDict:
             keyholder = build_keyholder(configuration(context), require_holder(context))
-            return holder_messages.pack_answer(keyholder.open(holder_messages.unpack_open(message.content)))
+            signed = keyholder.open(holder_messages.unpack_open(message.content))
+            return holder_messages.pack_signed_answer(signed)
 
         return _answer(message, answer)
 

@@ -18,6 +18,10 @@ from fedpriv.he.envelope import SIGNED_BYTES, EnvelopeError, Expected, open_enve
 _FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
 """Flower's error codes for what happened to a message, in our words."""
 
+DISCARDED, SUM_REFUSED = "round_discarded", "sum_refused"
+OF_ROUNDS = (DISCARDED, SUM_REFUSED)
+"""What the server counts updates under that were not used: no client can say so of itself."""
+
 
 @dataclass
 class Tally:
@@ -67,6 +71,7 @@ class Collector:
     Guarantee:
         - No payload byte is parsed before every field of its envelope, the enrolled client's
           signature and the hashes of mask and body have been checked.
+        - No body is added whose mask the key holders would refuse.
         - A reply that fails any check leaves the sum unchanged and is counted by cause.
         - At most one update per asked client is added.
 
@@ -76,15 +81,17 @@ class Collector:
         accepted: signed headers and masks of the clients in it, for the key holders.
     """
 
-    def __init__(self, session: Session, server_round: int, asked: list[tuple[Member, float]]) -> None:
-        """Expect one reply of each ``(member, weight)``."""
+    def __init__(
+        self, session: Session, server_round: int, asked: list[tuple[Member, float]], start: bytes
+    ) -> None:
+        """Expect one reply of each ``(member, weight)``, made from the model and settings of ``start``."""
         codec, layout = session.codec, session.layout
         self.tally = Tally(asked=len(asked))
         level = session.client_level
         noise = None if level is None else level.source("server", server_round)
         self.aggregator: Aggregator = codec.aggregator(layout.size, noise)
         self.accepted = Accepted()
-        self._session, self._round = session, server_round
+        self._session, self._round, self._start = session, server_round, start
         self._run_id = bytes.fromhex(session.run_id)
         self._codec_digest = codec.digest
         self._mask_bytes, self._body_bytes = codec.mask_bytes(layout.size), codec.body_bytes(layout.size)
@@ -101,7 +108,7 @@ class Collector:
         try:
             self._add(reply, member, weight)
         except (MessageError, EnvelopeError, PayloadError, SumError) as error:
-            self.tally.failures[error.cause] += 1
+            self.tally.failures["unknown" if error.cause in OF_ROUNDS else error.cause] += 1
             if error.cause == "budget_spent":
                 self.tally.exhausted.add(member.partition)
         self.tally.aggregate_seconds += time.perf_counter() - started
@@ -132,6 +139,7 @@ class Collector:
             client=member.partition,
             parameters=session.layout.size,
             layout=session.layout.digest,
+            start=self._start,
             codec=self._codec_digest,
             examples=member.examples,
             weight=weight,
@@ -144,6 +152,7 @@ class Collector:
             session.enrolment.clients[member.partition],
             max_bytes=SIGNED_BYTES + self._mask_bytes + self._body_bytes,
         )
+        session.codec.check_mask(envelope.mask, session.layout.size)
         self.aggregator.add(envelope.body)
         if session.codec.holders:
             # a copy, so that the body's bytes are not kept for the whole round

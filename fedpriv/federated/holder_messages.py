@@ -14,7 +14,9 @@ from fedpriv.federated.messages import (
     raise_failure,
     unpack_chosen,
 )
+from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.envelope import SIGNED_BYTES
+from fedpriv.he.identity import SIGNATURE_BYTES
 
 STEPS = ("commit", "reveal", "endorse")
 """How a committee makes its key, see :mod:`fedpriv.he.joint_key`."""
@@ -132,7 +134,7 @@ def unpack_open(content: RecordDict) -> OpenRequest:
 
 
 def pack_answer(answer: bytes) -> RecordDict:
-    """Wrap what a key holder answers: its step of the key making, or its part in opening a sum."""
+    """Wrap what a key holder answers to a step of the key making."""
     return RecordDict(
         {"answer": ArrayRecord({"bytes": bytes_array(answer)}), "status": ConfigRecord({"outcome": "ok"})}
     )
@@ -150,3 +152,23 @@ def unpack_answer(content: RecordDict) -> bytes:
     if array is None:
         raise MessageError("malformed")
     return array.data
+
+
+def pack_signed_answer(signed: SignedAnswer) -> RecordDict:
+    """Wrap a key holder's part in opening a sum."""
+    content = pack_answer(signed.answer)
+    content.array_records["answer"]["signature"] = bytes_array(signed.signature)
+    return content
+
+
+def unpack_signed_answer(content: RecordDict) -> SignedAnswer:
+    """Return a key holder's part in opening a sum, uncopied, unread and unverified.
+
+    Raises:
+        MessageError: with the key holder's own cause, ``forged`` without a signature, or ``malformed``.
+    """
+    answer = unpack_answer(content)
+    signature = content.array_records["answer"].get("signature")
+    if signature is None or len(signature.data) != SIGNATURE_BYTES:
+        raise MessageError("forged")
+    return SignedAnswer(answer, signature.data)

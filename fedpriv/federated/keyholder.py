@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedpriv.errors import UserError
+from fedpriv.he.answer import SignedAnswer, sign_answer
 from fedpriv.he.codec import Holder, PayloadError, SumError, UpdateCodec
 from fedpriv.he.envelope import (
     EnvelopeError,
@@ -13,8 +14,11 @@ from fedpriv.he.envelope import (
     claimed_client,
     open_signed,
 )
-from fedpriv.he.identity import Enrolment
+from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.transcript import Transcript
+
+WEIGHT_TOLERANCE = 1e-6
+"""By how much, relatively, the weight of an example may differ between clients: rounding, nothing more."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,12 @@ class KeyHolder:
         - At most one answer per run and round, over all processes and restarts: two sums that
           differ in one client would reveal that client's update.
         - An answer opens the sum of at least ``min_clients`` and at most ``max_clients`` clients
-          that are enrolled, distinct, and signed for that run, round, model and codec; the masks
+          that are enrolled, distinct, and signed for that run, round, layout and codec; the masks
           are those that they signed.
+        - All of them started from one model with the same settings, and every example of every client
+          has the same weight, as the clients have signed. A server that sends others another model
+          or lighter weights would otherwise open one client's update among zeros.
+        - An answer is signed, see :mod:`fedpriv.he.answer`.
         - The round is on the transcript, synced, before the key is used.
         - Nothing of masks and body sum is read, and no key is used, before run, round, number of
           clients and every signature have been checked.
@@ -77,6 +85,7 @@ class KeyHolder:
         - ``min_clients`` below 2 is refused: the sum of one update is that update.
         - Clients that are enrolled and collude with the server count as clients all the same:
           ``min_clients - 1`` of them are left with one honest update.
+        - So does a client that signs for more examples than it has; the holder cannot count them.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class KeyHolder:
         layout: bytes,
         min_clients: int,
         max_clients: int,
+        signer: SigningKey,
     ) -> None:
         """Prepare to answer for one run.
 
@@ -105,6 +115,7 @@ class KeyHolder:
             layout: 32 bytes, digest of the model's layout.
             min_clients: fewest clients in a sum, at least 2.
             max_clients: most clients in a sum.
+            signer: signs its answers.
 
         Raises:
             UserError: when the limits contradict each other or the transcript is damaged.
@@ -120,10 +131,11 @@ class KeyHolder:
         self._holder, self._codec, self._enrolment, self._transcript = holder, codec, enrolment, transcript
         self._run_id, self._parameters, self._layout = run_id, parameters, layout
         self._min_clients, self._max_clients = min_clients, max_clients
+        self._signer = signer
         transcript.answered(run_id, 0)
 
-    def open(self, request: OpenRequest) -> bytes:
-        """Return this holder's part of opening the sum.
+    def open(self, request: OpenRequest) -> SignedAnswer:
+        """Return this holder's part of opening the sum, signed.
 
         Raises:
             Refusal: by its cause; the transcript has it.
@@ -143,7 +155,7 @@ class KeyHolder:
             self._transcript.note_failure(self._run_id, server_round, failed.cause)
             raise Refusal(failed.cause) from failed
         self._transcript.note_answer(self._run_id, server_round, answer)
-        return answer
+        return sign_answer(self._signer, self._run_id, server_round, self.number, answer)
 
     def _check(self, request: OpenRequest) -> list[int]:
         """Return the clients of the sum; the cheap checks come first."""
@@ -167,6 +179,7 @@ class KeyHolder:
             headers[client] = open_signed(
                 signed, self._expected(client, request.round), self._enrolment.clients[client]
             )
+        _require_alike(list(headers.values()))
         for header, mask in zip(headers.values(), request.masks, strict=True):
             check_mask(header, mask)
         return list(headers)
@@ -179,9 +192,22 @@ class KeyHolder:
             client=client,
             parameters=self._parameters,
             layout=self._layout,
+            start=None,
             codec=self._holder.digest,
             mask_bytes=self._codec.mask_bytes(self._parameters),
             body_bytes=self._codec.body_bytes(self._parameters),
             examples=None,
             weight=None,
         )
+
+
+def _require_alike(headers: Sequence[SignedHeader]) -> None:
+    """Refuse a sum in which one client would stand out, by its model or by its weight."""
+    if len({header.start for header in headers}) != 1:
+        raise Refusal("wrong_model")
+    if any(header.examples < 1 for header in headers):
+        raise Refusal("wrong_weight")
+    each = [header.weight / header.examples for header in headers]
+    # zero: too small to tell one from another
+    if min(each) == 0.0 or max(each) > min(each) * (1.0 + WEIGHT_TOLERANCE):
+        raise Refusal("wrong_weight")

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from flwr.app import RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.federated import holder_messages, messages
-from fedpriv.federated.answers import ask_keyholders
+from fedpriv.federated.answers import NO_SUM, SumRefused, ask_keyholders
+from fedpriv.he.answer import is_signed
 from fedpriv.he.codec import Aggregator, SumError
+from fedpriv.he.identity import Enrolment
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Opened:
 
     Attributes:
         total: (P,) float64.
-        traffic: bytes to and from all key holders.
+        traffic: bytes to and from all key holders; the signatures of their answers are not counted.
     """
 
     total: NDArray[np.float64]
@@ -42,6 +45,7 @@ class Opened:
 def open_sum(
     grid: Grid,
     nodes: Sequence[int],
+    enrolment: Enrolment,
     run_id: str,
     server_round: int,
     aggregator: Aggregator,
@@ -56,6 +60,7 @@ def open_sum(
     Args:
         grid: Flower's connection to the nodes.
         nodes: the key holders' nodes in the order of their numbers; none for a scheme without.
+        enrolment: has the keys that the holders' answers must be signed with.
         run_id: 32 hexadecimal digits.
         server_round: the round.
         aggregator: holds the sum of the bodies.
@@ -64,7 +69,9 @@ def open_sum(
         selection: the coordinates that the clients were told to encrypt, packed; None for all.
 
     Raises:
-        UserError: when a holder refuses, fails or does not answer, or the answers open no sum.
+        UserError: when a holder refuses, fails or does not answer, or has not signed its answer.
+        SumRefused: when holders or the server find that it is no sum. It may have been opened all the
+            same, by some of the holders.
     """
     what = f"round {server_round}"
     answers: list[bytes] = []
@@ -78,13 +85,32 @@ def open_sum(
             holder_messages.pack_blobs(accepted.masks),
             None if selection is None else messages.pack_chosen(selection),
         )
-        answers = ask_keyholders(grid, nodes, messages.OPEN, [content] * len(nodes), timeout_s, what)
         shown = sum(map(len, accepted.signed)) + sum(map(len, accepted.masks)) + len(body_sum)
-        shown += len(selection or b"")
-        traffic = len(nodes) * shown + sum(map(len, answers))
+        traffic = len(nodes) * (shown + len(selection or b""))
+
+        def check(number: int, reply: RecordDict) -> bytes:
+            signed = holder_messages.unpack_signed_answer(reply)
+            if not is_signed(
+                signed, enrolment.keyholders[number], bytes.fromhex(run_id), server_round, number
+            ):
+                raise UserError(
+                    f"{what}: the answer of key holder {number} is not signed by its enrolled key (forged); "
+                    "see its log"
+                )
+            return signed.answer
+
+        try:
+            answers = ask_keyholders(
+                grid, nodes, messages.OPEN, [content] * len(nodes), timeout_s, what, check
+            )
+        except SumRefused as refused:
+            refused.traffic += traffic
+            raise
+        traffic += sum(map(len, answers))
     try:
         return Opened(aggregator.open(answers), traffic)
     except SumError as error:
-        raise UserError(
-            f"{what}: the key holders' answers do not open the sum ({error.cause}); see their logs"
-        ) from error
+        said = f"{what}: the key holders' answers do not open the sum ({error.cause}); see their logs"
+        if error.cause in NO_SUM:
+            raise SumRefused(said, error.cause, traffic) from error
+        raise UserError(said) from error

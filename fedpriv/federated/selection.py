@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from fedpriv.federated.keyholder import KeyHolder, OpenRequest, Refusal
 from fedpriv.federated.messages import MessageError
+from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.selection import SelectionError, selected_count, unpack_selection
 from fedpriv.he.selective import select
@@ -77,8 +78,8 @@ class SelectingKeyHolder:
         self._whole, self._selection, self._inner, self._around = whole, selection, inner, around
         self._made: tuple[UpdateCodec, KeyHolder] | None = None
 
-    def open(self, request: OpenRequest) -> bytes:
-        """Return this holder's part of opening the sum.
+    def open(self, request: OpenRequest) -> SignedAnswer:
+        """Return this holder's part of opening the sum, signed.
 
         Raises:
             Refusal: by its cause, ``wrong_selection`` among them.

@@ -11,6 +11,7 @@ the client has the key. Where that is too much, use :mod:`fedpriv.he.committee`.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.he.body_sum import BodyAggregator
-from fedpriv.he.ckks import FloatEncoding
 from fedpriv.he.codec import (
     Aggregator,
     Buffer,
@@ -35,6 +35,9 @@ from fedpriv.he.codec import (
 )
 from fedpriv.he.encoding import Encoding
 from fedpriv.he.keys import SecretKey, generate_key, load_key, save_key
+from fedpriv.he.noise_bounds import symmetric_noise
+from fedpriv.he.packing import PackingPlan, plan_packing
+from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters
 from fedpriv.he.ring import add
 from fedpriv.he.sealio import SealBuffer, SealDataError
 from fedpriv.he.symmetric import SEED_BYTES, SymmetricCipher, uniform
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from fedpriv.he.identity import Enrolment
 
 KEY_FILE = "shared.key"
+DEGREE = 4096
+LONGEST_PRIME = 60
 
 
 class AuthorityCodec(UpdateCodec):
@@ -163,11 +168,14 @@ class AuthorityHolder(Holder):
     Edge cases:
         - A sum of other clients than the masks say, or under another key, decrypts to uniform slots and is
           refused as ``not_a_sum``.
+        - A sum of c0 that was shifted by less than a step of the plaintext decrypts, and is refused as
+          ``not_a_sum`` too: its noise would tell whoever shifted it about the ciphertexts' errors.
     """
 
     def __init__(self, encoding: Encoding, secret_key: SecretKey, digest: bytes) -> None:
         """Hold the key."""
         self._encoding, self._secret_key, self.digest = encoding, secret_key, digest
+        self._cipher = SymmetricCipher(secret_key.coefficients(), encoding.wire().moduli)
 
     def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
         """See :class:`Holder`; the answer is the sum, (P,) little-endian float64."""
@@ -178,6 +186,7 @@ class AuthorityHolder(Holder):
         if not seeds:
             raise SumError("too_few_clients", "no masks")
         size, bodies = wire.polynomial_bytes, require_size(body_sum, count * wire.polynomial_bytes)
+        cipher, source = self._cipher, SecureSource()
         total = np.empty(length, np.float64)
         try:
             with SealBuffer() as buffer:
@@ -189,12 +198,53 @@ class AuthorityHolder(Holder):
                     for seed in seeds:
                         add(c1, uniform(seed, index, wire.moduli, degree), wire.moduli)
                     plaintext = encoding.decrypt(buffer, decryptor, c0, c1)
+                    encoding.require_noise(buffer, plaintext, cipher.phase(c0, c1), len(masks))
                     part = total[index * block : (index + 1) * block]
-                    part[:] = encoding.values(buffer, plaintext, len(masks), len(part))
+                    part[:] = encoding.release(buffer, plaintext, len(masks), len(part), source)
         except SealDataError as error:
             raise SumError("malformed", str(error)) from error
         except ValueError as error:
             raise SumError("not_a_sum", f"{error}; wrong key, other clients, or tampered") from error
-        if isinstance(encoding, FloatEncoding):
-            total = encoding.flood(total, SecureSource().normal(length))
         return total.astype("<f8", copy=False).tobytes()
+
+
+def plan_authority(
+    bits: int,
+    max_clients: int,
+    values_per_slot: int | None,
+    value_range: float,
+    client_noise_bound: int = 0,
+    server_noise_bound: int = 0,
+) -> tuple[PackingPlan, SealParameters]:
+    """Choose packing and modulus for the fewest bytes per coordinate.
+
+    The noise bound B of a sum (:func:`symmetric_noise`, and what :meth:`Encoding.require_noise` lets pass
+    besides) must stay below q / (2t), for one prime q of at most 60 bits; the whole modulus has at most 109.
+
+    Raises:
+        UserError: when the values do not fit together.
+    """
+    reach = 1 + math.log2(symmetric_noise(max_clients) + 3) + 0.01
+
+    def packing(per_slot: int | None) -> PackingPlan:
+        return plan_packing(
+            bits,
+            max_clients,
+            per_slot,
+            value_range,
+            slots=DEGREE,
+            # the modulus t is a little longer than its digits and one spare bit
+            capacity_bits=math.floor(LONGEST_PRIME - reach - 0.01) - 1,
+            client_noise_bound=client_noise_bound,
+            server_noise_bound=server_noise_bound,
+        )
+
+    most = packing(values_per_slot).values_per_slot
+    choices = []
+    for per_slot in range(1, most + 1) if values_per_slot is None else [most]:
+        plan = packing(per_slot)
+        length = math.ceil(math.log2(plan.plain_modulus) + reach)
+        choices.append((length / per_slot, plan, length))
+    _, plan, length = min(choices, key=lambda choice: choice[0])
+    special = min(length, LONGEST_MODULUS[DEGREE] - length)
+    return plan, SealParameters(plan.plain_modulus, DEGREE, (length, special))

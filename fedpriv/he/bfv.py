@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from tenseal import sealapi
 
 from fedpriv.he.encoding import Encoding
+from fedpriv.he.noise_bounds import symmetric_noise
 from fedpriv.he.packing import PackingPlan, add_client_noise, pack, quantise, server_noise_levels, unpack_sum
 from fedpriv.he.parameters import SealParameters, data_primes, seal_context
+from fedpriv.he.ring import add, negate
 from fedpriv.he.sealio import SealBuffer
 from fedpriv.he.wire import Words, dump_plaintext, load_plaintext
 from fedpriv.privacy.noise import RandomSource
@@ -87,7 +89,7 @@ class IntegerEncoding(Encoding):
         scaled = np.zeros((1, self.plan.slots), np.uint64)
         part = scaled[0, : len(item)]
         np.multiply(item, np.uint64(whole), out=part)
-        # the float64 product is off by less than 1 for m and t below 2^53
+        # the float64 product is off by far less than 1/2 for m below 2^50
         part += np.rint(item * (rest / self.plan.plain_modulus)).astype(np.uint64)
         return scaled
 
@@ -116,6 +118,17 @@ class IntegerEncoding(Encoding):
         """See :class:`Encoding`."""
         slots = dump_plaintext(buffer, plaintext, self.plan.slots)
         return unpack_sum(slots, self.plan, count, length, self.plan.server_noise_bound > 0)
+
+    def require_noise(self, buffer: SealBuffer, plaintext: Any, phase: Words, count: int) -> None:
+        """See :class:`Encoding`; noise is phase - q m / t."""
+        moduli = data_primes(self.parameters)[:, np.newaxis]
+        error = negate(self.message(buffer, dump_plaintext(buffer, plaintext, self.plan.slots)), moduli)
+        add(error, phase, moduli)
+        largest = np.minimum(error, moduli - error).max()
+        # the sum's message is rounded once more, and so is the server's noise
+        bound = symmetric_noise(count) + 2
+        if largest > bound:
+            raise ValueError(f"noise of {largest}, at most {bound:.0f} in a sum of {count}")
 
     def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
         """Return round(t phase / q) mod t, by SEAL: a ciphertext whose c1 is zero decrypts under any key."""

@@ -136,20 +136,21 @@ class FloatEncoding(Encoding):
     def values(self, buffer: SealBuffer, plaintext: Any, count: int, length: int) -> NDArray[np.float64]:
         """See :class:`Encoding`; garbage exceeds what ``count`` clipped updates and empty slots can hold."""
         del buffer
-        found = np.array(self._encoder().decode_double(plaintext), np.float64)
-        noise = 64 * 2.0**-self._bits
-        if not ((np.abs(found[:length]) <= count + noise).all() and (np.abs(found[length:]) <= noise).all()):
-            raise ValueError(f"slots: not a sum of {count} updates")
-        return found[:length] * self._range
+        return self._checked(self._decode(plaintext), count, length)
 
-    def flood(self, values: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return decrypted slots with noise; what a single holder must do before it answers.
+    def release(
+        self, buffer: SealBuffer, plaintext: Any, count: int, length: int, source: RandomSource
+    ) -> NDArray[np.float64]:
+        """See :class:`Encoding`; the noise comes first, so that no refusal depends on an exact decryption.
 
         The result is rounded to a grid of 2^-12 or less of the noise: the last bits of a floating-point sum
         tell which terms were possible (Mironov, CCS 2012), and here one term is the ciphertexts' error.
         """
-        grid = 2.0 ** (math.floor(math.log2(self.release_deviation)) - 12)
-        return np.rint((values + self.release_deviation * normal) / grid) * grid
+        del buffer
+        deviation = 2.0**-self._bits
+        grid, slots = deviation * 2.0**-12, self._decode(plaintext)
+        noisy = np.rint((slots + deviation * source.normal(len(slots))) / grid) * grid
+        return self._checked(noisy, count, length)
 
     def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
         """Return the plaintext of a phase in the NTT domain: in CKKS they are the same."""
@@ -158,6 +159,17 @@ class FloatEncoding(Encoding):
     def wire(self) -> CiphertextWire:
         """See :class:`Encoding`."""
         return CiphertextWire(self.parameters, self._slot_scale)
+
+    def _decode(self, plaintext: Any) -> NDArray[np.float64]:
+        """Return all slots, in units of value_range."""
+        return np.array(self._encoder().decode_double(plaintext), np.float64)
+
+    def _checked(self, slots: NDArray[np.float64], count: int, length: int) -> NDArray[np.float64]:
+        noise = 64 * 2.0**-self._bits
+        used, empty = slots[:length], slots[length:]
+        if not ((np.abs(used) <= count + noise).all() and (np.abs(empty) <= noise).all()):
+            raise ValueError(f"slots: not a sum of {count} updates")
+        return used * self._range
 
     def _encoder(self) -> Any:
         return sealapi.CKKSEncoder(seal_context(self.parameters))

@@ -195,6 +195,17 @@ class UpdateCodec(ABC):
     def mask_bytes(self, length: int) -> int:
         """Return the exact bytes of the mask of ``length`` coordinates."""
 
+    def check_mask(self, mask: Buffer, length: int) -> None:
+        """Refuse a client's mask that the key holders would refuse; nothing of it is kept.
+
+        The server asks before it adds the body: holders parse masks when the round is used up, so one
+        that they refuse would cost the sum of all the others.
+
+        Raises:
+            PayloadError: when ``mask`` is not one of this scheme and ``length``.
+        """
+        require_size(mask, self.mask_bytes(length))
+
     @abstractmethod
     def body_bytes(self, length: int) -> int:
         """Return the exact bytes of the body of ``length`` coordinates."""

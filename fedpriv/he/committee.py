@@ -45,7 +45,7 @@ from fedpriv.he.joint_key import Ceremony, CommitteeMember, JointKey, KeyShare, 
 from fedpriv.he.noise_bounds import SHORTEST_PRIME, public_key_noise, smudging_log2
 from fedpriv.he.packing import PackingPlan, plan_packing
 from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters, seal_context
-from fedpriv.he.polynomial_sum import PolynomialSum
+from fedpriv.he.polynomial_sum import PolynomialSum, check_polynomials
 from fedpriv.he.ring import Ring, add, smudging
 from fedpriv.he.sealio import SealBuffer, SealDataError
 from fedpriv.privacy.noise import RandomSource, SecureSource
@@ -112,6 +112,10 @@ class CommitteeCodec(UpdateCodec):
     def mask_bytes(self, length: int) -> int:
         """Return a packed polynomial per ciphertext."""
         return self.body_bytes(length)
+
+    def check_mask(self, mask: Buffer, length: int) -> None:
+        """Refuse a mask with a residue that is not below its prime; one polynomial after the other."""
+        check_polynomials(self._wire, mask, self._encoding.plaintexts(positive(length)))
 
     def body_bytes(self, length: int) -> int:
         """Return a packed polynomial per ciphertext."""

@@ -71,6 +71,34 @@ class Encoding(ABC):
             ValueError: when the plaintext is no such sum.
         """
 
+    def release(
+        self, buffer: SealBuffer, plaintext: Any, count: int, length: int, source: RandomSource
+    ) -> NDArray[np.float64]:
+        """Return :meth:`values` as a single key holder may show them: exact, unless that would tell the key.
+
+        Raises:
+            ValueError: as :meth:`values`.
+        """
+        del source
+        return self.values(buffer, plaintext, count, length)
+
+    def require_noise(self, buffer: SealBuffer, plaintext: Any, phase: Words, count: int) -> None:
+        """Refuse a decryption whose noise is larger than that of ``count`` honest ciphertexts.
+
+        Without it, who may choose c0 learns from what a holder answers by how much the noise misses the
+        rounding. An encoding whose answers are noisy anyway has nothing to check.
+
+        Args:
+            buffer: what it passes through.
+            plaintext: what decryption gave.
+            phase: c0 + c1 s, (L, N) coefficients.
+            count: ciphertexts in the sum.
+
+        Raises:
+            ValueError: when the noise is larger.
+        """
+        del buffer, plaintext, phase, count
+
     @abstractmethod
     def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
         """Return the plaintext of c0 + c1 s, (L, N), where the scheme has its ciphertexts."""

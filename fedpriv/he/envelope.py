@@ -3,9 +3,9 @@
 ======  =====  ================================================================================
 offset  bytes  part
 ======  =====  ================================================================================
-0       224    header, see :mod:`fedpriv.he.header`
-224     64     Ed25519 signature of ``fedpriv-update-2``, a zero byte and the header
-288     -      mask
+0       256    header, see :mod:`fedpriv.he.header`
+256     64     Ed25519 signature of ``fedpriv-update-3``, a zero byte and the header
+320     -      mask
 -       -      body
 ======  =====  ================================================================================
 
@@ -49,7 +49,7 @@ __all__ = [
     "seal",
 ]
 
-_DOMAIN = b"fedpriv-update-2\0"
+_DOMAIN = b"fedpriv-update-3\0"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Envelope:
 
     Attributes:
         header: its fields, all as expected.
-        signed: header and signature, a copy of 288 bytes: what key holders ask for.
+        signed: header and signature, a copy of 320 bytes: what key holders ask for.
         mask: a view into the received bytes.
         body: a view into the received bytes.
     """
@@ -87,6 +87,7 @@ def seal(header: Header, mask: bytes | memoryview, body: bytes | memoryview, key
             client=header.client,
             parameters=header.parameters,
             layout=header.layout,
+            start=header.start,
             codec=header.codec,
             examples=header.examples,
             weight=header.weight,
@@ -111,7 +112,7 @@ def open_envelope(data: bytes | memoryview, expected: Expected, public: bytes, m
     Edge cases:
         - Bytes after the body are ``malformed``, missing ones ``truncated``.
         - Several faults at once: the first of cap, size, magic, version, scheme, run, round, client,
-          model, codec, examples, weight, lengths, signature, digests is named.
+          model and start, codec, examples, weight, lengths, signature, digests is named.
 
     Args:
         data: untrusted bytes.

@@ -6,8 +6,8 @@ Little-endian, without gaps; the signature and what it covers are those of :mod:
 offset  bytes  field
 ======  =====  ====================================================
 0       8      magic ``FEDPRIV`` and a zero byte
-8       2      version, 2
-10      2      bytes of this header, 224
+8       2      version, 3
+10      2      bytes of this header, 256
 12      4      reserved, zero
 16      16     scheme, ASCII, padded with zero bytes
 32      16     run id
@@ -15,13 +15,14 @@ offset  bytes  field
 52      4      client
 56      8      parameters, the number of coordinates
 64      32     digest of the parameter layout
-96      32     digest of the codec: all that both ends must share
-128     8      examples that the update stands for
-136     8      weight of the update in the average, float64
-144     8      bytes of the mask
-152     8      bytes of the body
-160     32     SHA-256 of the mask
-192     32     SHA-256 of the body
+96      32     digest of the start: the model and settings that the update was made from
+128     32     digest of the codec: all that both ends must share
+160     8      examples that the update stands for
+168     8      weight of the update in the average, float64
+176     8      bytes of the mask
+184     8      bytes of the body
+192     32     SHA-256 of the mask
+224     32     SHA-256 of the body
 ======  =====  ====================================================
 """
 
@@ -33,8 +34,8 @@ from typing import Literal
 from fedpriv.he.identity import SIGNATURE_BYTES
 
 _MAGIC = b"FEDPRIV\0"
-_VERSION = 2
-_FIELDS = struct.Struct("<8sHHI16s16sIIQ32s32sQdQQ32s32s")
+_VERSION = 3
+_FIELDS = struct.Struct("<8sHHI16s16sIIQ32s32s32sQdQQ32s32s")
 _CLIENT = struct.Struct("<52xI")
 HEADER_BYTES = _FIELDS.size
 """Bytes that are signed."""
@@ -82,6 +83,7 @@ class Header:
         client: client number, below 2^32.
         parameters: coordinates of the update.
         layout: 32 bytes, digest of the names and shapes of the parameters.
+        start: 32 bytes, digest of the model and settings that the client was sent.
         codec: 32 bytes, :attr:`UpdateCodec.digest`.
         examples: training examples that the update stands for.
         weight: what the update was multiplied by before encoding; positive and finite.
@@ -96,6 +98,7 @@ class Header:
     client: int
     parameters: int
     layout: bytes
+    start: bytes
     codec: bytes
     examples: int
     weight: float
@@ -107,6 +110,7 @@ class Header:
         for name, value, size in (
             ("run_id", self.run_id, 16),
             ("layout", self.layout, 32),
+            ("start", self.start, 32),
             ("codec", self.codec, 32),
         ):
             if len(value) != size:
@@ -142,7 +146,7 @@ class SignedHeader(Header):
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the receiver knows before it looks: every field of the header but the digests.
+    """What the receiver knows before it looks: every field of the header but the digests of mask and body.
 
     Attributes:
         scheme: as in :class:`Header`.
@@ -151,6 +155,7 @@ class Expected:
         client: as in :class:`Header`.
         parameters: as in :class:`Header`.
         layout: as in :class:`Header`.
+        start: as in :class:`Header`; None for a key holder, who is not shown the model: any.
         codec: as in :class:`Header`.
         mask_bytes: exact size of a mask under that codec.
         body_bytes: exact size of a body under that codec.
@@ -164,6 +169,7 @@ class Expected:
     client: int
     parameters: int
     layout: bytes
+    start: bytes | None
     codec: bytes
     mask_bytes: int
     body_bytes: int
@@ -184,6 +190,7 @@ def pack(header: SignedHeader) -> bytes:
         header.client,
         header.parameters,
         header.layout,
+        header.start,
         header.codec,
         header.examples,
         header.weight,
@@ -206,7 +213,8 @@ def unpack(signed: bytes, expected: Expected) -> SignedHeader:
     """
     fields = _FIELDS.unpack_from(signed)
     magic, version, header_bytes, reserved, scheme, run_id, number, client = fields[:8]
-    parameters, layout, codec, examples, weight, mask_bytes, body_bytes, mask_digest, body_digest = fields[8:]
+    parameters, layout, start, codec, examples, weight = fields[8:14]
+    mask_bytes, body_bytes, mask_digest, body_digest = fields[14:]
     if magic != _MAGIC:
         raise EnvelopeError("malformed", "not an envelope of fedpriv")
     if version != _VERSION:
@@ -225,6 +233,8 @@ def unpack(signed: bytes, expected: Expected) -> SignedHeader:
         raise EnvelopeError(
             "wrong_model", f"{parameters} coordinates, {expected.parameters} expected, or another layout"
         )
+    if expected.start is not None and start != expected.start:
+        raise EnvelopeError("wrong_model", "made from another model, or with other settings, than was sent")
     if codec != expected.codec:
         raise EnvelopeError("wrong_parameters", "encoded with other parameters, packing or keys")
     if expected.examples is not None and examples != expected.examples:
@@ -244,6 +254,7 @@ def unpack(signed: bytes, expected: Expected) -> SignedHeader:
         client=client,
         parameters=parameters,
         layout=layout,
+        start=start,
         codec=codec,
         examples=examples,
         weight=weight,

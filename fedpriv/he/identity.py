@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedpriv.errors import UserError
 from fedpriv.he.key_files import read_private, read_public, write_private
+from fedpriv.he.policy import Policy
 
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -41,7 +42,7 @@ _SMALL_ORDER = frozenset(
     )
 )
 """Encodings of the points of order 1, 2, 4 and 8, without the bit of their sign."""
-_ENROLMENT_VERSION = 1
+_ENROLMENT_VERSION = 2
 _MOST_ENROLMENT_BYTES = 1 << 25
 _FINGERPRINT = re.compile("[0-9a-f]{32}")
 
@@ -127,7 +128,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Enrolment:
-    """The public keys of a federation: what everybody who verifies must have got from one place.
+    """The public keys and terms of a federation: what everybody must have got from one place.
 
     Guarantee:
         - No key stands twice, in whatever role: who holds one key is one party, never two.
@@ -136,12 +137,14 @@ class Enrolment:
         - A number outside 0 to 2^32 - 1, or a key that has not 32 bytes, is refused.
         - A key of small order, such as 32 zero bytes, is refused: anybody can sign for it.
         - More than ``MOST_PARTIES`` of a role are refused.
+        - A policy for another number of key holders than is enrolled is refused.
 
     Attributes:
         clients: client number to public key.
         keyholders: key holder number to public key; empty where a scheme needs none.
         shared_key: fingerprint of the symmetric key that clients encrypt under, 32 hexadecimal digits; None
             where they share none. It tells nothing about the key, and lets others refuse another one.
+        policy: what every party demands of a run; None for a list of keys that never becomes a file.
 
     Raises:
         UserError: on each of these.
@@ -150,6 +153,7 @@ class Enrolment:
     clients: Mapping[int, bytes]
     keyholders: Mapping[int, bytes]
     shared_key: str | None = None
+    policy: Policy | None = None
 
     def __post_init__(self) -> None:
         """Take copies and check them."""
@@ -157,6 +161,11 @@ class Enrolment:
         object.__setattr__(self, "keyholders", dict(self.keyholders))
         if self.shared_key is not None and not _FINGERPRINT.fullmatch(self.shared_key):
             raise UserError("enrolment.shared_key: need a fingerprint of 32 hexadecimal digits, or null")
+        if self.policy is not None and self.policy.holders != len(self.keyholders):
+            raise UserError(
+                f"enrolment.policy.holders={self.policy.holders}: {len(self.keyholders)} key holders are "
+                "enrolled; set it to that"
+            )
         seen: dict[bytes, str] = {}
         for role, parties in (("clients", self.clients), ("keyholders", self.keyholders)):
             if len(parties) > MOST_PARTIES:
@@ -175,8 +184,13 @@ class Enrolment:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 over shared key and both lists in order: equal digests, equal enrolments."""
-        parts = [b"fedpriv-enrolment-1\0", (self.shared_key or "").encode().ljust(32, b"\0")]
+        """SHA-256 over shared key, policy and both lists in order: equal digests, equal enrolments."""
+        policy = b"" if self.policy is None else self.policy.canonical
+        parts = [
+            b"fedpriv-enrolment-2\0",
+            (self.shared_key or "").encode().ljust(32, b"\0"),
+            struct.pack("<I", len(policy)) + policy,
+        ]
         for parties in (self.clients, self.keyholders):
             parts.append(struct.pack("<I", len(parties)))
             parts += [struct.pack("<I", number) + parties[number] for number in sorted(parties)]
@@ -187,12 +201,16 @@ class Enrolment:
 
         Raises:
             UserError: when the file exists or cannot be written.
+            ValueError: without a policy.
         """
+        if self.policy is None:
+            raise ValueError("enrolment.policy: is missing; parties would take any configuration")
         content = {
             "version": _ENROLMENT_VERSION,
             "clients": {str(number): self.clients[number].hex() for number in sorted(self.clients)},
             "keyholders": {str(number): self.keyholders[number].hex() for number in sorted(self.keyholders)},
             "shared_key": self.shared_key,
+            "policy": self.policy.to_plain(),
         }
         write_private(path, json.dumps(content, indent=1).encode() + b"\n", durable)
 
@@ -204,6 +222,7 @@ class Enrolment:
             - A file of more than 32 MiB is refused unread.
             - Unknown, missing and repeated fields, numbers written in another way (``01``) and keys that
               are not 64 lower-case hexadecimal digits are refused.
+            - A file without a policy is refused: what is loaded has one.
             - What :class:`Enrolment` refuses is refused with the file's name.
 
         Raises:
@@ -216,19 +235,23 @@ class Enrolment:
             raise UserError(f"{path}: nested too deeply; an enrolment is flat") from None
         except ValueError as error:
             raise UserError(f"{path}: is no enrolment ({error}); ask for it again") from None
-        names = {"version", "clients", "keyholders", "shared_key"}
-        if not isinstance(content, dict) or content.keys() != names:
+        names = {"version", "clients", "keyholders", "shared_key", "policy"}
+        if not isinstance(content, dict) or "version" not in content:
+            raise UserError(f"{path}: is no enrolment (it has no version); ask for it again")
+        # before the names, for an older file lacks one
+        if type(content["version"]) is not int or content["version"] != _ENROLMENT_VERSION:
+            raise UserError(f"{path}: version: this program reads {_ENROLMENT_VERSION}; enrol everybody anew")
+        if content.keys() != names:
             raise UserError(f"{path}: an enrolment has {', '.join(sorted(names))}, nothing else")
         shared = content["shared_key"]
         if not (shared is None or isinstance(shared, str)):
             raise UserError(f"{path}: shared_key: need a fingerprint or null")
-        if content["version"] is True or content["version"] != _ENROLMENT_VERSION:
-            raise UserError(f"{path}: version: this program reads {_ENROLMENT_VERSION}")
         try:
             return Enrolment(
                 _keys(path, "clients", content["clients"]),
                 _keys(path, "keyholders", content["keyholders"]),
                 shared,
+                Policy.from_plain(content["policy"]),
             )
         except UserError as error:
             raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

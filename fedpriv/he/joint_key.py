@@ -11,7 +11,7 @@ so that nobody chooses it. Three steps, relayed by the server, which nobody has 
               under a key that every enrolled holder has signed for this run
 
 Security: RLWE at 128 bits for each honest s_j, whatever the others choose. Edge: the last to reveal can
-refuse, which stops the run; a holder that lies about its share makes sums that do not open.
+refuse, which stops the run; a holder that lies about its share spoils the sums.
 """
 
 import hashlib
@@ -67,6 +67,12 @@ class Ceremony:
         """Check the run and that every holder is enrolled."""
         if len(self.run_id) != 16:
             raise ValueError(f"run_id: {len(self.run_id)} bytes, 16 expected")
+        surplus = sorted(set(self.enrolment.keyholders) - set(range(self.holders)))
+        if surplus:
+            raise UserError(
+                f"secure.holders={self.holders}: key holder {surplus[0]} is enrolled too, and some of the "
+                "holders must not make a key alone; set secure.holders to their number"
+            )
         missing = sorted(set(range(self.holders)) - set(self.enrolment.keyholders))
         if missing:
             raise UserError(

@@ -1,6 +1,6 @@
 """The secret key of an encrypted federation: generating, storing and loading it.
 
-With scheme ``bfv`` all clients and the key holder share this one symmetric key; the server never
+With ``secure.keys=authority`` all clients and the key holder share this one symmetric key; the server never
 has it. Whoever has it and sees the ciphertexts reads every client's update.
 """
 
@@ -28,7 +28,7 @@ _DIGEST_BYTES = 32
 
 
 class SecretKey:
-    """A BFV secret key. Does not show itself, is not copied and is not pickled.
+    """A secret key of BFV or CKKS. Does not show itself, is not copied and is not pickled.
 
     Attributes:
         parameters: the public parameters it was made for.
@@ -45,12 +45,14 @@ class SecretKey:
 
     @property
     def fingerprint(self) -> str:
-        """Public name of the key: 32 hexadecimal digits of SHA-256(parameters, key_id).
+        """Public name of the key: 32 hexadecimal digits of SHA-256(parameters, key_id, secret).
 
         Guarantee:
-            The secret does not enter: the name tells nothing about it.
+            Two keys have two names: nobody can pass off another key under an enrolled name.
+            The name tells nothing about the secret, which has thousands of bits of entropy.
         """
-        return hashlib.sha256(b"fedpriv-key-1" + self.parameters.fingerprint + self.key_id).hexdigest()[:32]
+        named = b"fedpriv-key-2" + self.parameters.fingerprint + self.key_id
+        return hashlib.sha256(named + self.coefficients().tobytes()).hexdigest()[:32]
 
     def coefficients(self) -> NDArray[np.int8]:
         """Return the secret polynomial, (N,) in {-1, 0, 1}.

@@ -35,11 +35,11 @@ class PolynomialSum:
         view = require_size(packed, len(self.total) * self._wire.polynomial_bytes)
         done = 0
         try:
-            for total, polynomial in zip(self.total, self._polynomials(view), strict=True):
+            for total, polynomial in zip(self.total, _polynomials(self._wire, view), strict=True):
                 add(total, polynomial, self._wire.moduli)
                 done += 1
         except SealDataError as error:
-            for total, polynomial in zip(self.total[:done], self._polynomials(view), strict=False):
+            for total, polynomial in zip(self.total[:done], _polynomials(self._wire, view), strict=False):
                 add(total, negate(polynomial, self._wire.moduli), self._wire.moduli)
             raise PayloadError("malformed", str(error)) from error
 
@@ -51,7 +51,21 @@ class PolynomialSum:
             out[index * size : (index + 1) * size] = self._wire.pack(polynomial)
         return bytes(out)
 
-    def _polynomials(self, view: memoryview) -> Iterator[Words]:
-        size = self._wire.polynomial_bytes
-        for start in range(0, len(view), size):
-            yield self._wire.unpack(view[start : start + size])
+
+def check_polynomials(wire: CiphertextWire, packed: Buffer, count: int) -> None:
+    """Refuse what :meth:`PolynomialSum.add` would; memory is one polynomial.
+
+    Raises:
+        PayloadError: ``truncated``, ``oversized``, or ``malformed`` for a residue not below its prime.
+    """
+    try:
+        for _ in _polynomials(wire, require_size(packed, count * wire.polynomial_bytes)):
+            pass
+    except SealDataError as error:
+        raise PayloadError("malformed", str(error)) from error
+
+
+def _polynomials(wire: CiphertextWire, view: memoryview) -> Iterator[Words]:
+    size = wire.polynomial_bytes
+    for start in range(0, len(view), size):
+        yield wire.unpack(view[start : start + size])

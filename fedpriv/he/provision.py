@@ -2,7 +2,7 @@
 
 ::
 
-    enrolment.json                     everybody's public key: all that the server reads
+    enrolment.json                     everybody's public key and the policy: all that the server reads
     clients/<i>/signing.key            client i
     clients/<i>/shared.key             client i, where clients and key holder share a key
     keyholders/<j>/signing.key         key holder j
@@ -20,6 +20,7 @@ from typing import Protocol, cast
 from fedpriv.errors import UserError
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.policy import Policy
 from fedpriv.he.transcript import Transcript
 
 SHARED_KEY = "shared.key"
@@ -57,7 +58,23 @@ def transcript_file(party: Path) -> Path:
     return party / "transcript.jsonl"
 
 
-def provision(folder: Path, clients: int, codec: UpdateCodec) -> None:
+def enrolment_for(folder: Path, offered: Policy) -> Enrolment:
+    """Return the enrolment, which a party loads before any key.
+
+    Args:
+        folder: of keys.
+        offered: the terms of the run's configuration.
+
+    Raises:
+        UserError: when the file is missing or damaged, or demands more than is offered.
+    """
+    path = enrolment_file(folder)
+    enrolment = Enrolment.load(path)
+    cast(Policy, enrolment.policy).require(offered, path)  # what is loaded has one
+    return enrolment
+
+
+def provision(folder: Path, clients: int, codec: UpdateCodec, policy: Policy) -> None:
     """Make everything that a simulation needs in an empty folder, with mode 0700 and 0600.
 
     Nothing is forced to disk: these keys do not outlive the run.
@@ -66,6 +83,7 @@ def provision(folder: Path, clients: int, codec: UpdateCodec) -> None:
         folder: exists, empty and private.
         clients: their number.
         codec: says how many key holders there are, and whether clients share a key.
+        policy: what every party is to demand of a run.
 
     Raises:
         UserError: when a file exists or cannot be written.
@@ -87,18 +105,18 @@ def provision(folder: Path, clients: int, codec: UpdateCodec) -> None:
         enrolled[client] = _enrol(party)
         if shared is not None:
             os.link(shared, party / SHARED_KEY)
-    enrolment = Enrolment(enrolled, keyholders, shared_key=fingerprint)
+    enrolment = Enrolment(enrolled, keyholders, fingerprint, policy)
     enrolment.save(enrolment_file(folder), durable=False)
 
 
-def require(folder: Path, clients: int, codec: UpdateCodec) -> None:
+def require(folder: Path, clients: int, codec: UpdateCodec, offered: Policy) -> None:
     """Check that a folder has all that a simulation needs, and that its parts belong together.
 
     Raises:
-        UserError: for the first file that is missing, damaged or another party's; one line that
-            names it.
+        UserError: for terms that the enrolment does not admit (:func:`enrolment_for`), or the first file
+            that is missing, damaged or another party's; one line that names it.
     """
-    enrolment = Enrolment.load(enrolment_file(folder))
+    enrolment = enrolment_for(folder, offered)
     for role, number, enrolled in (
         ("clients", clients, enrolment.clients),
         ("keyholders", codec.holders, enrolment.keyholders),

@@ -50,12 +50,11 @@ def build_codec(
     if not 0 <= smudging_bits <= MOST_SMUDGING_BITS:
         raise UserError(f"secure.smudging_bits={smudging_bits}: choose 0 to {MOST_SMUDGING_BITS}")
     # imported on use: a plain run needs no encryption library
-    from fedpriv.he.authority import AuthorityCodec
+    from fedpriv.he.authority import AuthorityCodec, plan_authority
     from fedpriv.he.bfv import IntegerEncoding
     from fedpriv.he.ckks import FloatEncoding
     from fedpriv.he.committee import CommitteeCodec, plan_committee
-    from fedpriv.he.packing import plan_packing, quantisation_step
-    from fedpriv.he.parameters import SealParameters
+    from fedpriv.he.packing import quantisation_step
 
     if scheme == "ckks":
         if noise is not None:
@@ -70,16 +69,8 @@ def build_codec(
             f"noise: made for steps of {noise.step}, not of {quantisation_step(bits, value_range)}"
         )
     if keys == "authority":
-        plan = plan_packing(
-            bits,
-            max_clients,
-            values_per_slot,
-            value_range,
-            client_noise_bound=bounds[0],
-            server_noise_bound=bounds[1],
-        )
-        symmetric = SealParameters(plan.plain_modulus, plan.slots)
-        return AuthorityCodec(IntegerEncoding(plan, symmetric, noise))
+        plan, parameters = plan_authority(bits, max_clients, values_per_slot, value_range, *bounds)
+        return AuthorityCodec(IntegerEncoding(plan, parameters, noise))
     plan, parameters, smudge_log2 = plan_committee(
         holders,
         bits,

@@ -127,6 +127,11 @@ class SelectiveCodec(UpdateCodec):
         self._check(length)
         return self.inner.mask_bytes(self._encrypted)
 
+    def check_mask(self, mask: Buffer, length: int) -> None:
+        """Let the inner codec judge the mask of the selected coordinates."""
+        self._check(length)
+        self.inner.check_mask(mask, self._encrypted)
+
     def body_bytes(self, length: int) -> int:
         """Return the inner codec's bytes and 4 for each coordinate in clear."""
         self._check(length)

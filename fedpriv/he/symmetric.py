@@ -11,6 +11,7 @@ Not constant time: timings and memory traffic are not hidden from other programs
 """
 
 import struct
+from typing import NoReturn
 
 import numpy as np
 import scipy.fft
@@ -71,6 +72,17 @@ class SymmetricCipher:
             total += np.where(total < 0, np.int64(modulus), np.int64(0))
             add(message[row], total.view(np.uint64), modulus)
         return message
+
+    def phase(self, c0: Words, c1: Words) -> Words:
+        """Return c0 + c1 s, (L, N): the message and the error, for whoever holds the key."""
+        total = c0.copy()
+        for row, modulus in enumerate(self._moduli[:, 0]):
+            add(total[row], self._product(c1[row], int(modulus)).view(np.uint64), modulus)
+        return total
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: it holds the secret."""
+        raise TypeError("SymmetricCipher: cannot be pickled or copied")
 
     def _product(self, polynomial: NDArray[np.uint64], modulus: int) -> NDArray[np.int64]:
         """Return polynomial * secret mod (X^N + 1, p), in [0, p)."""

@@ -156,7 +156,20 @@ IMPOSSIBLE = [
     ),
     ([COMMITTEE, "secure.holders=1"], "secure.holders=1: choose 2 to 16"),
     ([COMMITTEE, "secure.holders=17"], "secure.holders=17: choose 2 to 16"),
-    ([COMMITTEE, "secure.smudging_bits=-1"], "secure.smudging_bits=-1: choose 0 to"),
+    (
+        [COMMITTEE, "secure.smudging_bits=-1"],
+        "secure.smudging_bits=-1: hides too little of the key; choose 40",
+    ),
+    (
+        [COMMITTEE, "secure.smudging_bits=39"],
+        "secure.smudging_bits=39: hides too little of the key; choose 40",
+    ),
+    (["secure=ckks", "secure.smudging_bits=0"], "secure.smudging_bits=0: hides too little of the key"),
+    (["secure=bfv", "secure.smudging_bits=40"], "secure.smudging_bits=40: has no effect"),
+    (["secure=bfv", "secure.holders=5"], "secure.holders=5: has no effect, secure.keys=authority has one"),
+    (["secure=ckks", "secure.holders=2"], "secure.holders=2: has no effect, secure.keys=authority has one"),
+    (["secure=bfv", "secure.value_range=1e300"], "secure.value_range=1e+300: choose 1e-6 to 1e6"),
+    (["secure=bfv", "secure.value_range=1e-300"], "secure.value_range=1e-300: choose 1e-6 to 1e6"),
     (["secure.keys=committee"], "secure.keys=committee: has no effect, secure.scheme=plain needs no keys"),
     (["secure.keys=everybody"], "secure.keys=everybody: choose one of authority, committee"),
     (
@@ -221,8 +234,8 @@ IMPOSSIBLE = [
         "privacy.noise_multiplier=100.0: noise of standard deviation",
     ),
     (
-        [*CLIENT, "secure.values_per_slot=2"],
-        "secure.bits=16 with secure.values_per_slot=2 cannot hold federation.clients=3 and the noise",
+        [*CLIENT, "secure.values_per_slot=3"],
+        "secure.bits=16 with secure.values_per_slot=3 cannot hold federation.clients=3 and the noise",
     ),
     ([*CLIENT, "federation.min_replies=4"], "federation.min_replies=4: only 3 clients are asked per round"),
     (["model.hidden=0"], "model: outputs=3, hidden=0"),
@@ -339,3 +352,10 @@ def test_the_command_refuses_with_one_line_and_status_2_and_leaves_nothing_behin
     assert done.stderr.splitlines() == [line]
     assert (done.returncode, done.stdout) == (2, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_beyond_one_message_are_refused_before_the_run(monkeypatch):
+    monkeypatch.setattr("fedpriv.config.checks.LARGEST_MESSAGE_BYTES", 10**6)
+    check(compose_run(*SMALL, "secure=bfv"))
+    with pytest.raises(UserError, match="for each key holder of a committee, one message holds 2"):
+        check(compose_run(*SMALL, "secure=bfv_committee"))

@@ -10,6 +10,7 @@ from fedpriv.federated.engines.inprocess import FIRST_NODE_ID, InProcessGrid, Se
 from fedpriv.federated.holder_messages import KeysRequest
 from fedpriv.federated.keyholder import Refusal
 from fedpriv.federated.messages import Description, MessageError
+from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.envelope import SIGNED_BYTES
 
 RUN = "ab" * 16
@@ -37,7 +38,7 @@ class Fake:
             raise UserError("/secret/path/transcript.jsonl: damaged")
         if request.round == 11:
             raise RuntimeError("secret=42")
-        return f"opened by {self.number}".encode()
+        return SignedAnswer(f"opened by {self.number}".encode(), bytes([self.number]) * 64)
 
     def step(self, step, blobs):
         return f"{step} by {self.number} of {len(blobs)}".encode()
@@ -76,15 +77,15 @@ def test_on_real_sites_the_node_config_names_the_holder(grid):
     grid.contexts[0].node_config["holder"] = 7
     said = Description.from_content(ask(grid, 0, messages.DESCRIBE))
     assert (said.role, said.number) == ("keyholder", 7)
-    assert holder_messages.unpack_answer(ask(grid, 0, messages.OPEN, opening(1))) == b"opened by 7"
+    answer = holder_messages.unpack_signed_answer(ask(grid, 0, messages.OPEN, opening(1)))
+    assert answer == SignedAnswer(b"opened by 7", bytes([7]) * 64)
 
 
 def test_every_holder_answers_for_itself(grid):
     content = KeysRequest(RUN, "reveal", [b"a", b"b"]).to_content(holder_messages.pack_blobs([b"a", b"b"]))
     for node in (2, 4):
-        assert holder_messages.unpack_answer(ask(grid, node, messages.OPEN, opening(1))) == (
-            f"opened by {node - 2}".encode()
-        )
+        answer = holder_messages.unpack_signed_answer(ask(grid, node, messages.OPEN, opening(1)))
+        assert answer == SignedAnswer(f"opened by {node - 2}".encode(), bytes([node - 2]) * 64)
         answer = holder_messages.unpack_answer(ask(grid, node, messages.KEYS, content))
         assert answer == f"reveal by {node - 2} of 2".encode()
 

@@ -1,5 +1,6 @@
 """Discrete noise on the integer path, in whole rounds: it arrives, it is accounted, and it ends runs."""
 
+import inspect
 import math
 
 import numpy as np
@@ -9,14 +10,18 @@ from fedpriv.config import builders
 from fedpriv.config.builders import build_keyholder, build_site, codec_of, sum_plan_of, to_json
 from fedpriv.errors import UserError
 from fedpriv.federated import client, messages
+from fedpriv.federated.answers import SumRefused
 from fedpriv.federated.messages import MessageError, TrainRequest
 from fedpriv.federated.roster import Roster
 from fedpriv.federated.strategy import base
+from fedpriv.federated.strategy.books import Books, releases
 from fedpriv.federated.strategy.fedavg import FedAvg
+from fedpriv.federated.strategy.session import Progress
 from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.privacy.concentrated import epsilon_of
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.privacy.sum_plan import SumPlan, plan_sum
+from fedpriv.results import RoundResult
 from fedpriv.runner import key_folder, run
 from fedpriv.training.party import ClientMemory
 
@@ -320,6 +325,35 @@ def test_a_sum_of_too_few_for_what_is_left_is_discarded_and_a_later_one_of_more_
     assert opened == [0, 4, 4, 4, 2, 0, 4]
     assert strategy.history[5].failures == {"no_reply": 2, "round_discarded": 2}
     assert strategy.history[5].epsilon == strategy.history[4].epsilon
+
+
+def test_a_refused_sum_uses_up_the_budget_and_the_run_ends_where_it_would_have(session, monkeypatch):
+    real = base.open_sum
+
+    def refuse(*given):
+        if inspect.signature(real).bind(*given).arguments["server_round"] == 2:
+            raise SumRefused("round 2: refused", "not_a_sum")
+        return real(*given)
+
+    monkeypatch.setattr(base, "open_sum", refuse)
+    model, strategy = rounds_of(session, lambda number: 2)
+    assert [result.replied for result in strategy.history] == [0, 2, 0, 2]
+    assert strategy.history[2].failures == {"no_reply": 2, "sum_refused": 2}
+    assert strategy.exhausted
+    assert strategy.history[-1].epsilon == PLAN.spent([2, 2, 2]).epsilon
+    np.testing.assert_allclose(model, 2.0)
+
+
+def test_a_resumed_run_counts_what_was_opened_refused_and_lost_and_nothing_else():
+    history = [
+        RoundResult(0, {}),
+        RoundResult(1, {}, replied=4, failures={"no_reply": 1}),
+        RoundResult(2, {}, failures={"sum_refused": 3, "no_reply": 2}),
+        RoundResult(3, {}, failures={"round_discarded": 1}),
+    ]
+    assert releases(history, (2,)) == [4, 3, 2]
+    progress = Progress(tuple(history), np.zeros(4, np.float32), lost_releases=(2,))
+    assert Books(progress, client_level=ClientLevel(PLAN)).releases == [4, 3, 2]
 
 
 def test_planned_rounds_all_fit_and_nothing_is_said_of_an_end(session, caplog):

@@ -1,11 +1,16 @@
 """Whole runs under every scheme with one client that cheats: refused by name, and the run goes on."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 
+from fedpriv.checkpoint import Checkpoint
+from fedpriv.config.builders import sum_plan_of
+from fedpriv.errors import UserError
 from fedpriv.federated import client as module
+from fedpriv.federated.strategy.books import releases
 from fedpriv.he.envelope import SIGNED_BYTES
 from fedpriv.runner import run
 
@@ -97,3 +102,102 @@ def test_one_clients_update_alone_never_makes_a_model(tiny, monkeypatch, scheme)
     before = run(tiny("training.learning_rate=1e-30", "federation.rounds=1")).parameters
     np.testing.assert_allclose(report.parameters, before, atol=1e-7)
     assert report.history[-1].seconds["decrypt"] == 0.0
+
+
+# garbage of the right form that an enrolled client signs: no check of the envelope is against it
+
+
+def bad_mask(mask, body):
+    """Of a committee, no residue is below its prime; of an authority, the seed of another polynomial."""
+    return b"\xff" * len(mask), body
+
+
+def bad_body(mask, body):
+    """Other low bits in a thousand residues: below their primes still, and far from any message's."""
+    assert len(body) > 27_000
+    spoilt = bytearray(body)
+    spoilt[25_000:27_000] = os.urandom(2000)
+    return mask, bytes(spoilt)
+
+
+@pytest.fixture
+def garbage(monkeypatch):
+    """Let client 2 sign garbage in some rounds."""
+    seal = module.seal
+
+    def install(spoil, rounds):
+        def sealing(header, mask, body, key):
+            if header.client == 2 and header.round in rounds:
+                mask, body = spoil(mask, body)
+            return seal(header, mask, body, key)
+
+        monkeypatch.setattr(module, "seal", sealing)
+
+    return install
+
+
+ENCRYPTED = [scheme for scheme in SCHEMES if scheme != "plain"]
+GARBAGE = [(scheme, spoil) for scheme in ENCRYPTED for spoil in (bad_mask, bad_body)]
+
+
+@pytest.mark.parametrize(("scheme", "spoil"), GARBAGE)
+def test_garbage_that_a_client_signed_does_not_end_the_run(tiny, garbage, caplog, scheme, spoil):
+    garbage(spoil, {2})
+    report = run(tiny(*SCHEMES[scheme], "federation.rounds=3"))
+    if "committee" in scheme and spoil is bad_mask:
+        found, replied = {"malformed": 1}, 3
+    else:
+        found, replied = {"sum_refused": 4}, 0
+        assert "round 2 discarded: its 4 updates are no sum (not_a_sum)" in caplog.text
+    assert [result.failures for result in report.history] == [{}, {}, found, {}]
+    assert [result.replied for result in report.history] == [0, 4, replied, 4]
+    shown = [result.bytes_keyholders for result in report.history]
+    if replied == 0:
+        # an authority gives no answer then, of 8 bytes per parameter; a committee notices nothing
+        assert shown[3] - shown[2] == (0 if "committee" in scheme else 8 * len(report.parameters))
+    assert report.history[2].seconds["decrypt"] > 0.0
+    assert np.isfinite(report.parameters).all()
+
+
+def test_a_mask_that_holders_would_refuse_costs_its_own_client_and_nobody_else(tiny, garbage):
+    committee = (*SCHEMES["bfv committee"], "federation.rounds=1")
+    without = run(tiny(*committee, "federation.faults=[2:raise]")).parameters
+    garbage(bad_mask, {1})
+    report = run(tiny(*committee))
+    assert report.history[1].failures == {"malformed": 1}
+    assert report.parameters.tobytes() == without.tobytes()
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "bfv committee"])
+def test_a_round_whose_sum_is_none_leaves_the_model_as_it_was(tiny, garbage, scheme):
+    once = run(tiny(*SCHEMES[scheme], "federation.rounds=1")).parameters
+    garbage(bad_body, {2})
+    assert run(tiny(*SCHEMES[scheme], "federation.rounds=2")).parameters.tobytes() == once.tobytes()
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "bfv committee", "ckks"])
+def test_three_sums_in_a_row_that_are_none_end_the_run(tiny, garbage, scheme):
+    garbage(bad_body, {1, 3, 4, 5})
+    with pytest.raises(
+        UserError, match=r"^round 5: .*\(not_a_sum\).*; 3 rounds in a row had no sum to open$"
+    ):
+        run(tiny(*SCHEMES[scheme], "federation.rounds=6"))
+
+
+def test_two_sums_in_a_row_that_are_none_end_no_run(tiny, garbage):
+    garbage(bad_body, {1, 2, 4, 5})
+    report = run(tiny("secure=bfv", "federation.rounds=6"))
+    assert [result.replied for result in report.history] == [0, 0, 0, 4, 0, 0, 4]
+
+
+def test_with_client_level_privacy_a_refused_sum_costs_what_an_opened_one_does(tiny, garbage, tmp_path):
+    garbage(bad_body, {2})
+    config = tiny("privacy=client_level", "secure=bfv", "federation.rounds=3")
+    report = run(config, output_dir=tmp_path)
+    plan = sum_plan_of(config)
+    assert [result.replied for result in report.history] == [0, 4, 0, 4]
+    assert [result.epsilon for result in report.history[1:]] == [
+        plan.spent([4] * rounds).epsilon for rounds in (1, 2, 3)
+    ]
+    # and so it does for a process that goes on from the checkpoint
+    assert releases(Checkpoint(tmp_path).load().history, ()) == [4, 4, 4]

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fedpriv.errors import UserError
 from fedpriv.federated.keyholder import KeyHolder, OpenRequest, Refusal
+from fedpriv.he.answer import is_signed
 from fedpriv.he.codec import Aggregator, Encoded, Holder, PayloadError, SumError, UpdateCodec
 from fedpriv.he.envelope import SIGNED_BYTES, Header, seal
 from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.transcript import Transcript
 
-SIZE, RUN, LAYOUT = 50, bytes(range(16)), bytes(range(32))
+SIZE, RUN, LAYOUT, START = 50, bytes(range(16)), bytes(range(32)), bytes(range(32, 64))
 CLIENTS, MIN_CLIENTS, MAX_CLIENTS = 5, 3, 4
 
 
@@ -102,7 +104,9 @@ class Parties:
         self.random = np.random.default_rng(3)
         self.keys = {number: SigningKey.generate() for number in range(CLIENTS)}
         self.stranger = SigningKey.generate()
-        self.enrolment = Enrolment({number: key.public for number, key in self.keys.items()}, {})
+        self.signer = SigningKey.generate()
+        clients = {number: key.public for number, key in self.keys.items()}
+        self.enrolment = Enrolment(clients, {0: self.signer.public})
         self.updates = self.random.integers(-1000, 1000, (CLIENTS, SIZE)).astype(np.float32)
 
     def send(self, client, key=None, vector=None, **changed):
@@ -114,9 +118,10 @@ class Parties:
             "client": client,
             "parameters": SIZE,
             "layout": LAYOUT,
+            "start": START,
             "codec": PadCodec.digest,
             "examples": 10 + client,
-            "weight": 0.2,
+            "weight": (10 + client) / 14,
         }
         encoded = PadCodec().encode(self.updates[client] if vector is None else vector, self.random)
         header, key = Header(**{**fields, **changed}), key or self.keys[client]
@@ -145,6 +150,7 @@ def build(parties, path, holder=None, **changed):
         "layout": LAYOUT,
         "min_clients": MIN_CLIENTS,
         "max_clients": MAX_CLIENTS,
+        "signer": parties.signer,
     }
     return KeyHolder(**{**arguments, **changed})
 
@@ -184,7 +190,9 @@ def test_the_sum_of_enough_signers_is_opened_exactly_and_put_on_the_transcript(p
         aggregator.add(body)
     request = parties.request(*sent)
     masks = [memoryview(mask) for mask in request.masks]
-    answer = build(parties, path).open(replace(request, masks=masks))
+    signed = build(parties, path).open(replace(request, masks=masks))
+    answer = signed.answer
+    assert is_signed(signed, parties.signer.public, RUN, 1, 0)
     assert np.array_equal(aggregator.open([answer]), parties.updates[list(clients)].sum(axis=0))
     release, answered = map(json.loads, path.read_bytes().splitlines())
     assert (release["event"], release["run"], release["round"]) == ("release", RUN.hex(), 1)
@@ -202,7 +210,7 @@ def test_rounds_follow_each_other_and_need_no_order(parties, path):
 
 def test_the_transcript_holds_neither_masks_nor_answers_nor_keys(parties, path):
     sent = [parties.send(client) for client in (0, 1, 2)]
-    answer = build(parties, path).open(parties.request(*sent))
+    answer = build(parties, path).open(parties.request(*sent)).answer
     written = path.read_bytes().lower()
     for secret in [answer, *(mask for _, mask, _ in sent)]:
         for start in range(0, len(secret) - 8, 8):
@@ -314,7 +322,9 @@ def test_a_client_listed_twice_is_refused(parties, path):
 
 
 def test_a_client_that_signed_two_updates_of_a_round_counts_once(parties, path):
-    request = parties.request(parties.send(0), parties.send(1), parties.send(0, examples=99))
+    request = parties.request(
+        parties.send(0), parties.send(1), parties.send(0, vector=np.ones(SIZE, np.float32))
+    )
     refused_unused(parties, path, request, "duplicate_client")
 
 
@@ -338,6 +348,7 @@ def test_a_header_signed_by_anybody_else_is_forged(parties, path):
         ({"round": 2}, "wrong_round"),
         ({"parameters": SIZE + 1}, "wrong_model"),
         ({"layout": bytes(32)}, "wrong_model"),
+        ({"start": bytes(32)}, "wrong_model"),
         ({"codec": bytes(32)}, "wrong_parameters"),
     ],
 )
@@ -346,9 +357,83 @@ def test_headers_signed_for_something_else_are_refused_by_name(parties, path, ch
     refused_unused(parties, path, request, expected)
 
 
-def test_what_a_key_holder_cannot_know_may_be_anything(parties, path):
-    sent = [parties.send(client, examples=client, weight=1.0 + client) for client in (0, 1, 2)]
+# Who would stand out in the sum
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"start": bytes(32)}, {"examples": 5, "weight": 0.25}, {"examples": 2**40, "weight": 2.0**38}],
+    ids=["another model", "other examples", "many examples"],
+)
+def test_what_a_key_holder_cannot_know_may_be_anything_that_is_alike_for_all(parties, path, changed):
+    sent = [parties.send(client, **changed) for client in (0, 1, 2)]
     assert build(parties, path).open(parties.request(*sent))
+
+
+def test_examples_may_differ_if_the_weights_differ_with_them_up_to_rounding(parties, path):
+    examples = (1, 3, 2**40)
+    for number, (scale, rounding) in enumerate([(1.0, 0.0), (1 / 3, 5e-7), (1e-30, -5e-7)]):
+        sent = [
+            parties.send(
+                client, round=number, examples=each, weight=each * scale * (1.0 + rounding * (client == 1))
+            )
+            for client, each in enumerate(examples)
+        ]
+        assert build(parties, path).open(parties.request(*sent, number=number))
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+@pytest.mark.parametrize("lighter", [1e-30, 0.5, 1.0 - 2e-6, 1.0 + 2e-6, 2.0, 5e-324])
+def test_a_client_that_weighs_more_or_less_than_its_examples_is_not_opened(parties, path, victim, lighter):
+    sent = [
+        parties.send(client, examples=4, weight=1.0 if client == victim else lighter) for client in (0, 1, 2)
+    ]
+    refused_unused(parties, path, parties.request(*sent), "wrong_weight")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [{"weight": 0.5}, {"examples": 0, "weight": 0.5}, {"weight": 0.5}],
+        [{"examples": 0}] * 3,
+        [{"examples": 2**64 - 1, "weight": 5e-324}] * 3,  # too light to be told from each other
+    ],
+)
+def test_weights_of_no_examples_are_refused(parties, path, sent):
+    request = parties.request(*(parties.send(client, **changed) for client, changed in enumerate(sent)))
+    refused_unused(parties, path, request, "wrong_weight")
+
+
+@pytest.mark.parametrize("others", [bytes(32), START[:-1] + b"\0"])
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_client_that_started_from_another_model_than_the_others_is_not_opened(
+    parties, path, victim, others
+):
+    sent = [parties.send(client, start=START if client == victim else others) for client in (0, 1, 2)]
+    refused_unused(parties, path, parties.request(*sent), "wrong_model")
+
+
+# The answer
+
+
+def test_an_answer_is_signed_for_its_run_round_and_holder(parties, path):
+    sent = [parties.send(client) for client in (0, 1, 2)]
+    signed = build(parties, path, number=3).open(parties.request(*sent))
+    message = b"fedpriv-answer-1\0" + RUN + bytes([1, 0, 0, 0, 3, 0, 0, 0])
+    message += hashlib.sha256(signed.answer).digest()
+    key = Ed25519PublicKey.from_public_bytes(parties.signer.public)
+    key.verify(signed.signature, message)  # raises InvalidSignature
+    assert is_signed(signed, parties.signer.public, RUN, 1, 3)
+    for wrong in (
+        (signed, parties.stranger.public, RUN, 1, 3),
+        (signed, parties.signer.public, bytes(16), 1, 3),
+        (signed, parties.signer.public, RUN, 2, 3),
+        (signed, parties.signer.public, RUN, 1, 0),
+        (replace(signed, answer=signed.answer[:-1]), parties.signer.public, RUN, 1, 3),
+        (replace(signed, signature=bytes(64)), parties.signer.public, RUN, 1, 3),
+        (replace(signed, signature=b""), parties.signer.public, RUN, 1, 3),
+    ):
+        assert not is_signed(*wrong)
 
 
 def test_masks_swapped_between_two_clients_are_tampered(parties, path):
@@ -466,7 +551,7 @@ def test_a_key_holder_needs_neither_flower_nor_torch():
 def ask(parties_key, path, requests, barrier, answers):
     """Answer every request as soon as all processes are at it; in a process of its own."""
     enrolment = Enrolment(parties_key, {})
-    parties = type("Enrolled", (), {"enrolment": enrolment})
+    parties = type("Enrolled", (), {"enrolment": enrolment, "signer": SigningKey.generate()})
     keyholder = build(parties, Path(path))
     for request in requests:
         barrier.wait(60)
@@ -501,7 +586,7 @@ def test_of_processes_that_ask_at_once_exactly_one_gets_an_answer(parties, path)
 
 
 def open_and_die(clients, path, request):
-    parties = type("Enrolled", (), {"enrolment": Enrolment(clients, {})})
+    parties = type("Enrolled", (), {"enrolment": Enrolment(clients, {}), "signer": SigningKey.generate()})
     build(parties, Path(path), Killed()).open(request)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fedpriv.federated import holder_messages, messages
 from fedpriv.federated.holder_messages import KeysRequest
 from fedpriv.federated.messages import Description, MessageError, TrainReply, TrainRequest
+from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.envelope import SIGNED_BYTES
 
 VECTOR = np.arange(5, dtype=np.float32)
@@ -134,6 +135,21 @@ def test_an_answer_survives_and_a_refusal_keeps_its_cause():
         holder_messages.unpack_answer(messages.failure("already_released"))
     with pytest.raises(MessageError, match="malformed"):
         holder_messages.unpack_answer(RecordDict({"status": ConfigRecord({"outcome": "ok"})}))
+
+
+def test_a_signed_answer_travels_with_its_signature_and_not_without():
+    signed = SignedAnswer(b"share", bytes(range(64)))
+    assert holder_messages.unpack_signed_answer(holder_messages.pack_signed_answer(signed)) == signed
+    for content, cause in (
+        (holder_messages.pack_answer(b"share"), "forged"),
+        (holder_messages.pack_signed_answer(SignedAnswer(b"share", bytes(63))), "forged"),
+        (holder_messages.pack_signed_answer(SignedAnswer(b"share", b"")), "forged"),
+        (messages.failure("already_released"), "already_released"),
+        (RecordDict({"status": ConfigRecord({"outcome": "ok"})}), "malformed"),
+    ):
+        with pytest.raises(MessageError) as caught:
+            holder_messages.unpack_signed_answer(content)
+        assert caught.value.cause == cause
 
 
 def test_the_steps_are_those_of_the_joint_key():

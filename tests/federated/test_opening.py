@@ -1,24 +1,32 @@
 """Making a committee's key and opening a sum: a holder that refuses, lies or is silent is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from flwr.app import Error, Message
 
 from fedpriv import apps
+from fedpriv.config.builders import codec_of, policy_of
 from fedpriv.errors import UserError
 from fedpriv.federated import holder_messages, messages
-from fedpriv.federated.answers import ask_keyholders
+from fedpriv.federated.answers import SumRefused, ask_keyholders
 from fedpriv.federated.engines import flower_private
 from fedpriv.federated.keyholder import Refusal
 from fedpriv.federated.release import Accepted, open_sum
+from fedpriv.he import provision
+from fedpriv.he.answer import SignedAnswer, sign_answer
 from fedpriv.he.codec import KeyRefused
 from fedpriv.he.envelope import SIGNED_BYTES
+from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.plain import PlainAggregator, PlainCodec
-from fedpriv.runner import run
+from fedpriv.runner import key_folder, run
 
 from .conftest import RUN_ID
 
 NODES = (205, 201, 203)  # holder 0 lives on node 205
+KEYS = [SigningKey.generate() for _ in NODES]
+ENROLMENT = Enrolment({}, {number: key.public for number, key in enumerate(KEYS)})
 
 
 class Holders:
@@ -37,8 +45,19 @@ class Holders:
             yield from reply if isinstance(reply, list) else [] if reply is None else [reply]
 
 
-def says(answer):
-    return lambda message: Message(holder_messages.pack_answer(answer), reply_to=message)
+def says(answer, key=None, number=None, **moved):
+    """Answer, and sign where a sum is to be opened, as any other holder or for elsewhere if so ``moved``."""
+
+    def reply(message):
+        if "request" not in message.content:
+            return Message(holder_messages.pack_answer(answer), reply_to=message)
+        request = dataclasses.replace(holder_messages.unpack_open(message.content), **moved)
+        own = NODES.index(message.metadata.dst_node_id)
+        signer, place = KEYS[own] if key is None else key, own if number is None else number
+        signed = sign_answer(signer, request.run_id, request.round, place, answer)
+        return Message(holder_messages.pack_signed_answer(signed), reply_to=message)
+
+    return reply
 
 
 def refuses(cause):
@@ -81,6 +100,52 @@ def test_a_holder_that_fails_ends_the_round_with_its_number_and_cause(behaviour,
     assert str(caught.value) == said
 
 
+@pytest.mark.parametrize("cause", ["not_a_sum", "malformed"])
+def test_a_sum_that_is_none_is_told_from_every_other_refusal(cause):
+    with pytest.raises(SumRefused) as caught:
+        ask(HONEST[0], refuses(cause), HONEST[2])
+    assert (caught.value.cause, caught.value.traffic) == (cause, 4 + 3)
+    assert str(caught.value) == f"round 4: key holder 1 refused ({cause}); see its log"
+
+
+@pytest.mark.parametrize(
+    "graver",
+    [refuses("already_released"), refuses("forged"), refuses("too_few_clients"), lambda message: None],
+)
+@pytest.mark.parametrize("first", [0, 2])
+def test_graver_grounds_of_another_holder_come_before_a_sum_that_is_none(graver, first):
+    behaviour = [refuses("not_a_sum")] * 3
+    behaviour[first] = graver
+    with pytest.raises(UserError, match=rf"^round 4: key holder {first} ") as caught:
+        ask(*behaviour)
+    assert not isinstance(caught.value, SumRefused)
+
+
+def test_no_holder_is_left_unheard_where_the_run_goes_on():
+    """An answer that is still to come would be taken for one of the next round."""
+    grid, heard = Holders([refuses("malformed")] * 3), []
+    real = grid.send_and_receive
+
+    def listening(*given, **options):
+        for reply in real(*given, **options):
+            heard.append(reply.metadata.src_node_id)
+            yield reply
+
+    grid.send_and_receive = listening
+    with pytest.raises(SumRefused, match="key holder 0 refused"):
+        ask_keyholders(grid, NODES, messages.OPEN, [holder_messages.pack_answer(b"")] * 3, 7.0, "round 4")
+    assert sorted(heard) == sorted(NODES)
+
+
+@pytest.mark.parametrize("content", [messages.RecordDict({}), holder_messages.pack_blobs([b""])])
+def test_what_cannot_be_read_is_a_broken_holder_and_no_refused_sum(content):
+    if not isinstance(content, messages.RecordDict):
+        content = messages.RecordDict({"other": content, "status": messages.ConfigRecord({"outcome": "ok"})})
+    with pytest.raises(UserError, match=r"key holder 1 refused \(malformed\)") as caught:
+        ask(HONEST[0], lambda message: Message(content, reply_to=message), HONEST[2])
+    assert not isinstance(caught.value, SumRefused)
+
+
 def test_a_second_answer_of_a_holder_does_not_replace_its_first():
     def twice(message):
         return [says(b"one")(message), says(b"other")(message)]
@@ -102,7 +167,7 @@ class Sum(PlainAggregator):
 def test_all_holders_are_shown_the_same_objects_and_every_byte_is_counted():
     grid, aggregator = Holders(HONEST), Sum(4, 4)
     accepted = Accepted([bytes(SIGNED_BYTES)] * 2, [b"mask 0", b"mask 12"])
-    opened = open_sum(grid, NODES, RUN_ID, 3, aggregator, accepted, 5.0)
+    opened = open_sum(grid, NODES, ENROLMENT, RUN_ID, 3, aggregator, accepted, 5.0)
     assert aggregator.answers == [b"zero", b"one", b"two"]
     shown = 2 * SIGNED_BYTES + 6 + 7 + 13
     assert opened.traffic == 3 * shown + 4 + 3 + 3
@@ -115,10 +180,42 @@ def test_all_holders_are_shown_the_same_objects_and_every_byte_is_counted():
     assert (list(request.masks), request.body_sum) == (accepted.masks, b"sum of bodies")
 
 
+class Unused(PlainAggregator):
+    """A sum that no answer may touch."""
+
+    def open(self, answers):
+        raise AssertionError("an answer was used")
+
+
+FORGERIES = {
+    "another key": says(b"one", key=SigningKey.generate()),
+    "another holder's key": says(b"one", key=KEYS[0]),
+    "another holder's answer": says(b"zero", key=KEYS[0], number=0),
+    "another holder's place": says(b"one", number=2),
+    "another round": says(b"one", round=2),
+    "another run": says(b"one", run_id=bytes(16)),
+    "no signature": lambda m: Message(holder_messages.pack_answer(b"one"), reply_to=m),
+    "a signature of zeros": lambda m: Message(
+        holder_messages.pack_signed_answer(SignedAnswer(b"one", bytes(64))), reply_to=m
+    ),
+    "a short signature": lambda m: Message(
+        holder_messages.pack_signed_answer(SignedAnswer(b"one", bytes(63))), reply_to=m
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_an_answer_that_its_holder_has_not_signed_is_named_and_not_used(forgery):
+    grid = Holders([HONEST[0], FORGERIES[forgery], HONEST[2]])
+    with pytest.raises(UserError, match=r"^round 3: .*key holder 1 .*\(forged\); see its log$") as caught:
+        open_sum(grid, NODES, ENROLMENT, RUN_ID, 3, Unused(4, 4), Accepted(), 5.0)
+    assert not isinstance(caught.value, SumRefused)
+
+
 def test_a_scheme_without_holders_asks_nobody():
     aggregator = PlainCodec(4).aggregator(4)
     aggregator.add(np.ones(4, "<f4").tobytes())
-    opened = open_sum(None, (), RUN_ID, 1, aggregator, Accepted(), 5.0)
+    opened = open_sum(None, (), ENROLMENT, RUN_ID, 1, aggregator, Accepted(), 5.0)
     assert (opened.total.tolist(), opened.traffic) == ([1.0] * 4, 0)
 
 
@@ -126,7 +223,7 @@ def test_answers_that_open_no_sum_are_one_line():
     with pytest.raises(
         UserError, match=r"^round 1: the key holders' answers do not open the sum \(malformed\)"
     ):
-        open_sum(Holders(HONEST), NODES, RUN_ID, 1, PlainCodec(4).aggregator(4), Accepted(), 5.0)
+        open_sum(Holders(HONEST), NODES, ENROLMENT, RUN_ID, 1, PlainCodec(4).aggregator(4), Accepted(), 5.0)
 
 
 # whole runs, with one holder that is not as it should be
@@ -152,6 +249,12 @@ def spoilt(build, number, spoil):
         return Spoilt(inner) if which == number else inner
 
     return built
+
+
+def resigned(do, request, change):
+    """What a holder answers, changed by itself: signed as it should be."""
+    holder, answer = do.__self__, change(do(request).answer)
+    return sign_answer(holder._signer, request.run_id, request.round, holder.number, answer)
 
 
 @pytest.mark.parametrize("step", holder_messages.STEPS)
@@ -236,9 +339,67 @@ def test_a_holder_that_is_silent_ends_the_run_after_the_timeout(tiny, monkeypatc
         run(tiny(*COMMITTEE, "federation.client_timeout_s=2"))
 
 
+@pytest.mark.parametrize("secure", [("secure=bfv",), COMMITTEE], ids=["authority", "committee"])
+def test_an_answer_that_was_altered_on_its_way_ends_the_run_by_holder_and_cause(tiny, monkeypatch, secure):
+    def alter(name, do, request):
+        signed = do(request)
+        return dataclasses.replace(signed, answer=signed.answer[:-1] + bytes([signed.answer[-1] ^ 1]))
+
+    monkeypatch.setattr(apps, "build_keyholder", spoilt(apps.build_keyholder, 0, alter))
+    with pytest.raises(UserError) as caught:
+        run(tiny(*secure, "federation.rounds=1"))
+    assert str(caught.value) == (
+        "round 1: the answer of key holder 0 is not signed by its enrolled key (forged); see its log"
+    )
+
+
 def test_a_holder_whose_answer_is_cut_short_makes_no_model(tiny, monkeypatch):
     monkeypatch.setattr(
-        apps, "build_keyholder", spoilt(apps.build_keyholder, 0, lambda name, do, request: do(request)[:-1])
+        apps,
+        "build_keyholder",
+        spoilt(apps.build_keyholder, 0, lambda name, do, request: resigned(do, request, lambda a: a[:-1])),
     )
-    with pytest.raises(UserError, match=r"^round 1: the key holders' answers do not open the sum"):
-        run(tiny(*COMMITTEE))
+    with pytest.raises(UserError, match=r"^round 3: .* do not open the sum \(malformed\).*3 rounds in a row"):
+        run(tiny(*COMMITTEE, "federation.rounds=4"))
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_shares_of_a_runs_key_are_gone_after_it_and_what_was_enrolled_is_not(
+    tiny, tmp_path, monkeypatch, ends
+):
+    if ends == "badly":
+
+        def refuse(name, do, request):
+            assert len(list(tmp_path.glob("keyholders/*/share.key"))) == 3
+            raise Refusal("too_few_clients")
+
+        monkeypatch.setattr(apps, "build_keyholder", spoilt(apps.build_keyholder, 1, refuse))
+    tmp_path.chmod(0o700)
+    provision.provision(tmp_path, 4, codec_of(tiny(*COMMITTEE)), policy_of(tiny(*COMMITTEE)))
+    before = {path.name for path in tmp_path.rglob("*.key")}
+    config = tiny(*COMMITTEE, "federation.rounds=1", f"secure.key_folder={tmp_path}")
+    if ends == "well":
+        run(config)
+    else:
+        with pytest.raises(UserError, match=r"too_few_clients"):
+            run(config)
+    assert before == {path.name for path in tmp_path.rglob("*.key")} == {"signing.key"}
+    assert (tmp_path / "keyholders" / "0" / "transcript.jsonl").exists()
+
+
+def test_a_share_that_cannot_be_deleted_is_named(tiny, tmp_path, caplog):
+    """A folder in its place: what a run cannot unlink."""
+    tmp_path.chmod(0o700)
+    config = tiny(*COMMITTEE, f"secure.key_folder={tmp_path}")
+    with key_folder(config):
+        (tmp_path / "keyholders" / "1" / "share.key").mkdir(parents=True)
+    assert f"{tmp_path}/keyholders/1/share.key: cannot be deleted" in caplog.text
+
+
+def test_an_authoritys_key_outlives_the_run(tiny, tmp_path):
+    tmp_path.chmod(0o700)
+    config = tiny("secure=bfv", f"secure.key_folder={tmp_path}")
+    provision.provision(tmp_path, 4, codec_of(config), policy_of(config))
+    with key_folder(config):
+        pass
+    assert len(list(tmp_path.rglob("shared.key"))) == 5

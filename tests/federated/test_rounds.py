@@ -11,6 +11,7 @@ from fedpriv.federated import messages
 from fedpriv.federated.engines import flower_private
 from fedpriv.federated.messages import TrainReply, TrainRequest
 from fedpriv.federated.roster import Member, Roster
+from fedpriv.federated.start import start_digest
 from fedpriv.federated.strategy.fedavg import FedAvg
 from fedpriv.federated.strategy.session import Progress
 from fedpriv.he.envelope import SIGNED_BYTES, Header, seal
@@ -35,6 +36,7 @@ def honest(message, update, examples=None, scheme="plain", signer=None, mask=b""
             "client": partition,
             "parameters": LAYOUT.size,
             "layout": LAYOUT.digest,
+            "start": start_digest(request.parameters, request.settings),
             "codec": PlainCodec(1).digest,
             "examples": MEMBERS[partition].examples if examples is None else examples,
             "weight": request.weight,
@@ -229,6 +231,17 @@ def test_what_a_client_sent_in_one_round_is_refused_in_the_next(session):
     model, strategy = run_rounds(session, behave, rounds=3)
     assert [report.failures for report in strategy.history] == [{}, {}, {"wrong_round": 1}, {}]
     np.testing.assert_allclose(model, 9.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cause", ["sum_refused", "round_discarded"])
+def test_what_only_the_server_says_of_a_round_is_not_taken_from_a_client(session, cause):
+    def behave(partition, message):
+        if partition == 0:
+            return Message(messages.failure(cause), reply_to=message)
+        return honest(message, np.ones(4))
+
+    _, report = run_round(session, behave)
+    assert (report.replied, report.failures) == (3, {"unknown": 1})
 
 
 def test_too_few_replies_discard_the_round_and_leave_the_model(session):

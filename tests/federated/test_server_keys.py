@@ -22,7 +22,7 @@ def hear(event, arguments):
             opened.add(os.path.relpath(path, folder))
 
 from fedpriv.apps import client_app, server_app
-from fedpriv.config.builders import codec_of, from_json, to_json
+from fedpriv.config.builders import codec_of, from_json, policy_of, to_json
 from fedpriv.config.compose import compose_run
 from fedpriv.federated.engines.launch import launch_inprocess
 from fedpriv.he.provision import provision
@@ -30,7 +30,7 @@ from fedpriv.he.provision import provision
 config = compose_run(*sys.argv[2:])
 config.run_id, config.secure.key_folder = "ab" * 16, folder
 codec = codec_of(config)
-provision(Path(folder), 4, codec)
+provision(Path(folder), 4, codec, policy_of(config))
 text = to_json(config)
 outcomes = []
 sys.addaudithook(hear)

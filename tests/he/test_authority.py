@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import stat
 import types
 from types import SimpleNamespace
@@ -166,3 +167,44 @@ def test_answers_that_are_not_finite_are_refused(party, value):
     with pytest.raises(SumError) as refusal:
         total.open([np.array([0, value, 0]).tobytes()])
     assert refusal.value.cause == "not_a_sum"
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_shifted_sum_of_bodies_tells_nothing_of_the_noise(federation, shift):
+    """With almost half a step added to every c0, what crosses the rounding would tell the errors."""
+    party = federation("bfv", "authority", max_clients=4)
+    vectors = np.zeros((3, 100), np.float32)
+    encoded = party.encode(vectors)
+    total = party.aggregate(encoded, 100)
+    wire, plan = party.encoding.wire(), party.encoding.plan
+    honest = wire.unpack(total.body_sum())
+    step = int(wire.moduli[0, 0]) // plan.plain_modulus
+    masks = [item.mask for item in encoded]
+    party.holders[0].open(masks, wire.pack(honest), 100)
+    for size in (step // 2, step // 4, 1000):
+        body = (honest.astype(object) + shift * size) % int(wire.moduli[0, 0])
+        with pytest.raises(SumError, match=r"noise|not a sum") as refusal:
+            party.holders[0].open(masks, wire.pack(body.astype(np.uint64)), 100)
+        assert refusal.value.cause == "not_a_sum"
+
+
+@pytest.mark.parametrize(("clients", "bits"), [(1, 16), (16, 16), (256, 16), (1000, 2)])
+def test_the_noise_of_honest_sums_passes(federation, clients, bits):
+    party = federation("bfv", "authority", max_clients=clients, bits=bits)
+    vectors = updates(clients, 5, seed=3)
+    assert np.array_equal(party.sum(vectors, seed=4), integer_sum(party.encoding.plan, vectors, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("clients", "most"), [(16, 3.2), (38, 3.5), (100, 3.6), (256, 3.8), (257, 4.7), (1000, 4.9)]
+)
+def test_bytes_per_coordinate(clients, most):
+    """Below float32 up to 256 clients in a sum: from 257 on two digits of 25 bits do not fit a slot."""
+    codec = build_codec("bfv", clients)
+    assert codec.body_bytes(1_100_000) + codec.mask_bytes(1_100_000) <= most * 1_100_000
+
+
+def test_what_holds_the_secret_is_not_pickled(party):
+    party.encode(updates(1, 3))
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(party.client._cipher)

@@ -8,14 +8,16 @@ from scipy import stats
 from tenseal import sealapi
 
 from fedpriv.errors import UserError
-from fedpriv.he.codec import SumError
+from fedpriv.he.codec import PayloadError, SumError
 from fedpriv.he.committee import CommitteeCodec, plan_committee
 from fedpriv.he.noise_bounds import public_key_noise
 from fedpriv.he.packing import pack, quantise
 from fedpriv.he.parameters import data_primes, seal_context
+from fedpriv.he.polynomial_sum import PolynomialSum
 from fedpriv.he.registry import build_codec
 from fedpriv.he.ring import Ring, add, multiply, negate
 from fedpriv.he.sealio import SealBuffer
+from fedpriv.he.selective import select
 from fedpriv.he.wire import CiphertextWire, dump_plaintext
 from tests.he.parties import lift, masks_sum, noise, phase, polynomial, secret_of, updates
 
@@ -330,3 +332,73 @@ def test_every_setting_that_is_accepted_works(federation, bits, smudging, per_sl
     made = federation("bfv", "committee", max_clients=10, **options)
     vectors = updates(3, 50)
     made.assert_sum(made.sum(vectors), vectors)
+
+
+# ------------------------------------------------------------------ masks that holders would refuse
+
+
+def judge(check, *given):
+    """What a check says of a mask: the cause of its refusal, or None."""
+    try:
+        check(*given)
+    except PayloadError as refused:
+        return refused.cause
+    return None
+
+
+def spoilt_masks(party, mask):
+    """The same mask with one residue at or above its prime, in several places, and of other sizes."""
+    wire = party.encoding.wire()
+    size = wire.polynomial_bytes
+    last = len(mask) // size - 1
+    for index, row, column in ((0, 0, 0), (last, len(wire.moduli) - 1, wire.shape[1] - 1), (last, 0, 17)):
+        words = wire.unpack(polynomial(wire, mask, index))
+        words[row, column] = wire.moduli[row, 0]
+        yield mask[: index * size] + wire.pack(words) + mask[(index + 1) * size :], "malformed"
+    yield b"\xff" * len(mask), "malformed"
+    yield mask[:-1], "truncated"
+    yield b"", "truncated"
+    yield mask + b"\0", "oversized"
+
+
+def test_the_server_refuses_exactly_the_masks_that_a_holder_refuses(either):
+    length = either.encoding.values_per_plaintext + 1
+    update = either.encode(updates(1, length))[0]
+    honest = bytes(update.mask)
+    assert judge(either.server.check_mask, honest, length) is None
+    assert judge(either.holders[0].open, [honest], b"", length) is None
+    for mask, cause in spoilt_masks(either, honest):
+        assert judge(either.server.check_mask, mask, length) == cause
+        assert judge(either.holders[0].open, [honest, mask], b"", length) == cause
+    # the largest residues there are
+    wire = either.encoding.wire()
+    most = np.broadcast_to(wire.moduli - np.uint64(1), wire.shape)
+    assert judge(either.server.check_mask, wire.pack(most) * 2, length) is None
+
+
+def test_a_mask_is_judged_without_a_sum_of_masks(party, monkeypatch):
+    def kept(*given):
+        raise AssertionError("a sum is made")
+
+    length = 2 * party.encoding.values_per_plaintext
+    mask = party.encode(updates(1, length))[0].mask
+    monkeypatch.setattr(PolynomialSum, "__init__", kept)
+    party.server.check_mask(memoryview(mask), length)
+
+
+def test_a_selective_codec_judges_the_mask_of_what_is_selected(party):
+    selected = np.arange(50) % 2 == 0
+    codec = select(party.server, selected)
+    mask = bytes(codec.encode(updates(1, 50)[0], np.random.default_rng(0)).mask)
+    assert judge(codec.check_mask, mask, 50) is None
+    assert judge(codec.check_mask, b"\xff" * len(mask), 50) == "malformed"
+    assert judge(codec.check_mask, mask[:-1], 50) == "truncated"
+    with pytest.raises(ValueError, match="selection is for 50"):
+        codec.check_mask(mask, 49)
+
+
+def test_an_authoritys_mask_is_any_seed_of_the_right_size(federation):
+    codec = federation("bfv", "authority").server
+    assert judge(codec.check_mask, b"\xff" * codec.mask_bytes(9), 9) is None
+    assert judge(codec.check_mask, b"", 9) == "truncated"
+    assert judge(codec.check_mask, bytes(codec.mask_bytes(9) + 1), 9) == "oversized"

@@ -36,7 +36,7 @@ MALLORY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 MASK, BODY = bytes.fromhex(GOLDEN["mask"]), bytes.fromhex(GOLDEN["body"])
 SENT = {
     **GOLDEN["header"],
-    **{name: bytes.fromhex(GOLDEN["header"][name]) for name in ("run_id", "layout", "codec")},
+    **{name: bytes.fromhex(GOLDEN["header"][name]) for name in ("run_id", "layout", "start", "codec")},
 }
 EXPECTED = Expected(**SENT, mask_bytes=len(MASK), body_bytes=len(BODY))
 CAP = GOLDEN["max_bytes"]
@@ -46,8 +46,8 @@ def by_hand(key=ALICE, mask=MASK, body=BODY, **changed):
     """Build an envelope from the table in the documentation, without fedpriv; return its bytes."""
     fields = {
         "magic": b"FEDPRIV\0",
-        "version": 2,
-        "header_bytes": 224,
+        "version": 3,
+        "header_bytes": 256,
         "reserved": 0,
         **SENT,
         "mask_bytes": len(mask),
@@ -67,15 +67,15 @@ def by_hand(key=ALICE, mask=MASK, body=BODY, **changed):
             header += value.to_bytes(widths.get(name, 8), "little")
         else:
             header += value
-    assert len(header) == 224
-    return header + key.sign(b"fedpriv-update-2\0" + header) + mask + body
+    assert len(header) == 256
+    return header + key.sign(b"fedpriv-update-3\0" + header) + mask + body
 
 
 VALID = by_hand()
 CHANGES = {
     "magic": (b"FEDPRIW\0", "malformed"),
-    "version": (1, "malformed"),
-    "header_bytes": (223, "malformed"),
+    "version": (2, "malformed"),
+    "header_bytes": (224, "malformed"),
     "reserved": (1, "malformed"),
     "scheme": ("ckks", "wrong_scheme"),
     "run_id": (bytes(16), "wrong_run"),
@@ -83,6 +83,7 @@ CHANGES = {
     "client": (8, "wrong_client"),
     "parameters": (1001, "wrong_model"),
     "layout": (bytes(32), "wrong_model"),
+    "start": (bytes(32), "wrong_model"),
     "codec": (bytes(32), "wrong_parameters"),
     "examples": (251, "wrong_examples"),
     "weight": (0.5, "wrong_weight"),
@@ -104,13 +105,14 @@ ENDS = {
     "client": 56,
     "parameters": 64,
     "layout": 96,
-    "codec": 128,
-    "examples": 136,
-    "weight": 144,
-    "mask_bytes": 152,
-    "body_bytes": 160,
-    "mask_digest": 192,
-    "body_digest": 224,
+    "start": 128,
+    "codec": 160,
+    "examples": 168,
+    "weight": 176,
+    "mask_bytes": 184,
+    "body_bytes": 192,
+    "mask_digest": 224,
+    "body_digest": 256,
 }
 
 
@@ -139,7 +141,7 @@ def test_sealing_gives_the_bytes_that_were_built_by_hand():
     sealed = seal(Header(**SENT), MASK, BODY, SigningKey(ALICE))
     assert sealed == VALID
     assert sealed.hex() == GOLDEN["vectors"][0]["hex"]
-    assert (HEADER_BYTES, SIGNED_BYTES) == (224, 288)
+    assert (HEADER_BYTES, SIGNED_BYTES) == (256, 320)
 
 
 @pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda vector: vector["name"])
@@ -150,7 +152,7 @@ def test_golden_vectors_are_accepted_or_refused_for_their_cause(vector):
         return
     envelope = open_envelope(data, EXPECTED, ALICE.public_key().public_bytes_raw(), CAP)
     assert (bytes(envelope.mask), bytes(envelope.body)) == (MASK, BODY)
-    assert envelope.signed == data[:288]
+    assert envelope.signed == data[:320]
 
 
 def test_golden_vectors_cover_every_cause():
@@ -205,8 +207,8 @@ def test_a_changed_field_is_refused_by_its_own_cause_whoever_signed_it(field, si
     value, expected = CHANGES[field]
     data = by_hand(key=MALLORY, **{field: value})
     if signer != "other key":
-        signature = VALID[224:288] if signer == "old signature" else bytes(64)
-        data = data[:224] + signature + data[288:]
+        signature = VALID[256:320] if signer == "old signature" else bytes(64)
+        data = data[:256] + signature + data[320:]
     assert cause(data) == expected
 
 
@@ -221,8 +223,8 @@ def test_the_signature_covers_every_field(field, signer):
         body, value = BODY[:-1], len(BODY) - 1
     data = by_hand(key=MALLORY, mask=mask, body=body, **{field: value})
     if signer != "other key":
-        signature = VALID[224:288] if signer == "old signature" else bytes(64)
-        data = data[:224] + signature + data[288:]
+        signature = VALID[256:320] if signer == "old signature" else bytes(64)
+        data = data[:256] + signature + data[320:]
     changed = {} if field.endswith("digest") else {field: value}
     expected = replace(EXPECTED, **{"mask_bytes": len(mask), "body_bytes": len(body), **changed})
     assert cause(data, expected=expected) == "forged"
@@ -237,9 +239,14 @@ def test_no_receiver_takes_a_weight_that_is_no_weight(weight):
         assert cause(by_hand(weight=weight), expected=replace(EXPECTED, weight=known)) == "wrong_weight"
 
 
-def test_examples_and_weight_may_be_unknown_to_the_receiver():
+def test_start_examples_and_weight_may_be_unknown_to_the_receiver():
+    data = by_hand(start=bytes(32), examples=1, weight=7.0)
     with pytest.raises(Exploded):
-        receive(by_hand(examples=1, weight=7.0), expected=replace(EXPECTED, examples=None, weight=None))
+        receive(data, expected=replace(EXPECTED, start=None, examples=None, weight=None))
+    header = open_signed(
+        data[:320], replace(EXPECTED, start=None, examples=None, weight=None), SigningKey(ALICE).public
+    )
+    assert (header.start, header.examples, header.weight) == (bytes(32), 1, 7.0)
 
 
 # The tampering matrix: bytes
@@ -247,11 +254,11 @@ def test_examples_and_weight_may_be_unknown_to_the_receiver():
 
 def test_any_flipped_bit_is_refused_by_the_cause_of_its_place():
     for position in range(len(VALID)):
-        if position < 224:
+        if position < 256:
             field = next(name for name, end in ENDS.items() if position < end)
             expected = "forged" if field.endswith("digest") else CHANGES[field][1]
         else:
-            expected = "forged" if position < 288 else "tampered"
+            expected = "forged" if position < 320 else "tampered"
         for bit in range(8):
             damaged = bytearray(VALID)
             damaged[position] ^= 1 << bit
@@ -291,18 +298,19 @@ def test_bytes_that_move_between_mask_and_body_are_malformed():
 
 def test_mask_and_body_of_two_envelopes_do_not_mix():
     other = by_hand(mask=MASK[::-1], body=BODY[::-1])
-    assert cause(VALID[: 288 + len(MASK)] + other[288 + len(MASK) :]) == "tampered"
-    assert cause(other[:288] + VALID[288:]) == "tampered"
-    assert cause(VALID[:224] + other[224:]) == "forged"
+    assert cause(VALID[: 320 + len(MASK)] + other[320 + len(MASK) :]) == "tampered"
+    assert cause(other[:320] + VALID[320:]) == "tampered"
+    assert cause(VALID[:256] + other[256:]) == "forged"
 
 
 # The tampering matrix: replays
 
 
-def test_a_replay_is_refused_in_another_round_run_codec_and_for_another_weight():
+def test_a_replay_is_refused_in_another_round_run_model_codec_and_for_another_weight():
     for field, expected in (
         ("round", "wrong_round"),
         ("run_id", "wrong_run"),
+        ("start", "wrong_model"),
         ("codec", "wrong_parameters"),
         ("weight", "wrong_weight"),
     ):
@@ -313,14 +321,14 @@ def test_another_client_can_neither_send_nor_relabel_nor_resign_an_envelope():
     mallory = replace(EXPECTED, client=8)
     assert cause(VALID, expected=mallory, key=MALLORY) == "wrong_client"
     relabelled = by_hand(client=8)
-    assert cause(relabelled[:224] + VALID[224:], expected=mallory, key=MALLORY) == "forged"
+    assert cause(relabelled[:256] + VALID[256:], expected=mallory, key=MALLORY) == "forged"
     assert cause(by_hand(key=MALLORY)) == "forged"
 
 
 def test_a_signature_made_for_another_purpose_is_forged():
-    header = VALID[:224]
-    for message in (header, b"fedpriv-update-1\0" + header, hashlib.sha256(header).digest()):
-        assert cause(header + ALICE.sign(message) + VALID[288:]) == "forged"
+    header = VALID[:256]
+    for message in (header, b"fedpriv-update-2\0" + header, hashlib.sha256(header).digest()):
+        assert cause(header + ALICE.sign(message) + VALID[320:]) == "forged"
 
 
 # Order of the checks
@@ -355,21 +363,21 @@ def test_nothing_is_read_before_it_must_be():
         def refused(data, why, **options):
             assert matrix.cause(data, **options) == why, why
 
-        size = 288 + page
+        size = 320 + page
         announced = {"mask_bytes": 8, "body_bytes": page - 8}
         sizes = matrix.replace(matrix.EXPECTED, **announced)
         nothing = behind(b"")
         refused(nothing, "oversized", cap=page - 1)
         for field, (value, expected) in matrix.CHANGES.items():
             if not field.endswith("digest"):
-                header = matrix.by_hand(**{**announced, field: value})[:288]
+                header = matrix.by_hand(**{**announced, field: value})[:320]
                 refused(behind(header), expected, expected=sizes, cap=size)
-        header = matrix.by_hand(**announced)[:224]
+        header = matrix.by_hand(**announced)[:256]
         refused(behind(header + bytes(64)), "forged", expected=sizes, cap=size)
-        refused(behind(matrix.by_hand(mask_bytes=8, body_bytes=page)[:288]), "truncated",
+        refused(behind(matrix.by_hand(mask_bytes=8, body_bytes=page)[:320]), "truncated",
                 expected=matrix.replace(sizes, body_bytes=page), cap=size)
         print("unread", flush=True)
-        refused(behind(matrix.by_hand(**announced)[:288]), "tampered", expected=sizes, cap=size)
+        refused(behind(matrix.by_hand(**announced)[:320]), "tampered", expected=sizes, cap=size)
         print("survived", flush=True)
     """)
     root = Path(__file__).parents[2]
@@ -402,7 +410,7 @@ def test_mask_and_body_are_views_but_what_was_signed_is_a_copy():
     data[:] = bytes(len(data))
     assert bytes(envelope.mask) == bytes(len(MASK))
     assert bytes(envelope.body) == bytes(len(BODY))
-    assert envelope.signed == VALID[:288]
+    assert envelope.signed == VALID[:320]
 
 
 # What key holders check
@@ -411,7 +419,7 @@ def test_mask_and_body_are_views_but_what_was_signed_is_a_copy():
 @pytest.mark.parametrize("field", CHANGES)
 def test_a_key_holder_refuses_changed_headers_by_the_same_causes(field):
     value, expected = CHANGES[field]
-    signed = by_hand(**{field: value})[:288]
+    signed = by_hand(**{field: value})[:320]
     if field.endswith("digest"):
         header = open_signed(signed, EXPECTED, SigningKey(ALICE).public)
         if field == "mask_digest":
@@ -424,18 +432,18 @@ def test_a_key_holder_refuses_changed_headers_by_the_same_causes(field):
 
 def test_a_key_holder_refuses_headers_of_another_size_or_signer():
     public = SigningKey(ALICE).public
-    for signed, expected in ((VALID[:287], "truncated"), (VALID[:289], "malformed"), (b"", "truncated")):
+    for signed, expected in ((VALID[:319], "truncated"), (VALID[:321], "malformed"), (b"", "truncated")):
         for read in (claimed_client, lambda data: open_signed(data, EXPECTED, public)):
             with pytest.raises(EnvelopeError, match=expected):
                 read(signed)
     with pytest.raises(EnvelopeError, match="forged"):
-        open_signed(by_hand(key=MALLORY)[:288], EXPECTED, public)
-    assert claimed_client(VALID[:288]) == SENT["client"]
-    assert claimed_client(b"\xff" * 288) == 2**32 - 1
+        open_signed(by_hand(key=MALLORY)[:320], EXPECTED, public)
+    assert claimed_client(VALID[:320]) == SENT["client"]
+    assert claimed_client(b"\xff" * 320) == 2**32 - 1
 
 
 def test_a_mask_of_another_size_or_content_is_refused():
-    header = open_signed(VALID[:288], EXPECTED, SigningKey(ALICE).public)
+    header = open_signed(VALID[:320], EXPECTED, SigningKey(ALICE).public)
     for mask, expected in (
         (MASK[:-1], "truncated"),
         (MASK + b"\0", "malformed"),
@@ -455,6 +463,7 @@ def test_a_mask_of_another_size_or_content_is_refused():
         {"scheme": "bfü"},
         {"run_id": bytes(15)},
         {"layout": bytes(33)},
+        {"start": bytes(31)},
         {"codec": b""},
         {"round": -1},
         {"round": 2**32},

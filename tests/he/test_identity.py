@@ -9,6 +9,7 @@ import pytest
 
 from fedpriv.errors import UserError
 from fedpriv.he.identity import MOST_PARTIES, Enrolment, SigningKey, verify
+from fedpriv.he.policy import Policy
 
 # RFC 8032, 7.1, TEST 1 to 3: seed, public key, message, signature
 RFC_8032 = [
@@ -117,20 +118,27 @@ def test_a_key_neither_shows_itself_nor_lets_itself_be_copied():
 # Enrolment
 
 
+PLAIN = Policy("plain", "authority", 0)
+PLAIN_CANONICAL = (
+    b'{"clear":false,"delta":null,"epsilon":null,"holders":0,"keys":"authority","min_clients":2,'
+    b'"noise":"secure","noise_by":"clients","scheme":"plain","smudging_bits":0,"unit":"none"}'
+)
+
+
 def keys(*numbers):
     return {number: hashlib.sha256(bytes([number % 256])).digest() for number in numbers}
 
 
 def test_an_enrolment_survives_its_file_and_is_named_by_its_digest(tmp_path):
-    enrolment = Enrolment(keys(1, 0, 255), keys(7))
+    enrolment = Enrolment(keys(1, 0, 255), keys(7), policy=Policy("bfv", "authority", 1, epsilon=None))
     enrolment.save(tmp_path / "enrolment.json")
     loaded = Enrolment.load(tmp_path / "enrolment.json")
     assert loaded == enrolment
     assert loaded.digest == enrolment.digest
     flat = b"".join(struct.pack("<I", number) + keys(number)[number] for number in (0, 1, 255))
-    by_hand = (
-        b"fedpriv-enrolment-1\0" + bytes(32) + b"\3\0\0\0" + flat + b"\1\0\0\0" + b"\7\0\0\0" + keys(7)[7]
-    )
+    terms = PLAIN_CANONICAL.replace(b"plain", b"bfv").replace(b'"holders":0', b'"holders":1')
+    by_hand = b"fedpriv-enrolment-2\0" + bytes(32) + struct.pack("<I", len(terms)) + terms
+    by_hand += b"\3\0\0\0" + flat + b"\1\0\0\0" + b"\7\0\0\0" + keys(7)[7]
     assert enrolment.digest == hashlib.sha256(by_hand).digest()
 
 
@@ -230,18 +238,30 @@ def test_anybody_can_sign_for_a_key_of_small_order():
         Enrolment({}, {0: neutral})
 
 
-GOOD = {"version": 1, "clients": {"0": "aa" * 32}, "keyholders": {}, "shared_key": None}
+TERMS = json.loads(PLAIN_CANONICAL)
+GOOD = {"version": 2, "clients": {"0": "aa" * 32}, "keyholders": {}, "shared_key": None, "policy": TERMS}
 BAD_FILES = {
     "empty": b"",
     "not JSON": b"{",
     "not text": b"\xff\xfe{}",
     "a list": b"[]",
     "deep": b"[" * 100_000,
-    "missing field": json.dumps({"version": 1, "clients": {}}).encode(),
+    "no version": json.dumps({name: GOOD[name] for name in GOOD if name != "version"}).encode(),
+    "missing field": json.dumps({"version": 2, "clients": {}}).encode(),
+    "no policy": json.dumps({name: GOOD[name] for name in GOOD if name != "policy"}).encode(),
+    "policy null": json.dumps({**GOOD, "policy": None}).encode(),
+    "policy a list": json.dumps({**GOOD, "policy": list(TERMS)}).encode(),
+    "policy with a field missing": json.dumps({**GOOD, "policy": {"scheme": "plain"}}).encode(),
+    "policy with an unknown field": json.dumps({**GOOD, "policy": {**TERMS, "rounds": 3}}).encode(),
+    "policy with a wrong type": json.dumps({**GOOD, "policy": {**TERMS, "min_clients": "2"}}).encode(),
+    "policy with a name twice": json.dumps(GOOD).replace('"clear"', '"clear": true, "clear"').encode(),
+    "policy for more holders": json.dumps({**GOOD, "policy": {**TERMS, "holders": 1}}).encode(),
     "unknown field": json.dumps({**GOOD, "comment": ""}).encode(),
-    "version 2": json.dumps({**GOOD, "version": 2}).encode(),
+    "version 1": json.dumps({**GOOD, "version": 1}).encode(),
+    "version null": json.dumps({**GOOD, "version": None}).encode(),
+    "version 2.0": json.dumps({**GOOD, "version": 2.0}).encode(),
     "version true": json.dumps({**GOOD, "version": True}).encode(),
-    "clients twice": b'{"version": 1, "clients": {}, "clients": {}, "keyholders": {}, "shared_key": null}',
+    "clients twice": json.dumps(GOOD).replace('"clients"', '"clients": {}, "clients"', 1).encode(),
     "client twice": json.dumps(GOOD).replace('"0"', '"0": "%s", "0"' % ("bb" * 32)).encode(),
     "clients a list": json.dumps({**GOOD, "clients": []}).encode(),
     "number 00": json.dumps({**GOOD, "clients": {"00": "aa" * 32}}).encode(),
@@ -277,21 +297,65 @@ def test_bad_enrolment_files_are_refused_in_one_line_that_names_the_file(name, t
 
 
 def test_a_name_that_stands_twice_is_the_reason(tmp_path):
-    for name in ("clients twice", "client twice"):
+    for name in ("clients twice", "client twice", "policy with a name twice"):
         (tmp_path / "enrolment.json").write_bytes(BAD_FILES[name])
         with pytest.raises(UserError, match="a name stands twice"):
             Enrolment.load(tmp_path / "enrolment.json")
 
 
 def test_the_shared_keys_fingerprint_is_enrolled_with_the_rest(tmp_path):
-    enrolment = Enrolment(keys(1), {}, "ab" * 16)
+    enrolment = Enrolment(keys(1), {}, "ab" * 16, PLAIN)
     enrolment.save(tmp_path / "enrolment.json")
     assert Enrolment.load(tmp_path / "enrolment.json") == enrolment
     assert len({Enrolment(keys(1), {}, key).digest for key in (None, "ab" * 16, "cd" * 16)}) == 3
-    by_hand = b"fedpriv-enrolment-1\0" + b"ab" * 16 + b"\1\0\0\0\1\0\0\0" + keys(1)[1] + bytes(4)
+    by_hand = (
+        b"fedpriv-enrolment-2\0" + b"ab" * 16 + struct.pack("<I", len(PLAIN_CANONICAL)) + PLAIN_CANONICAL
+    )
+    by_hand += b"\1\0\0\0\1\0\0\0" + keys(1)[1] + bytes(4)
     assert enrolment.digest == hashlib.sha256(by_hand).digest()
 
 
 def test_the_good_enrolment_file_is_read(tmp_path):
     (tmp_path / "enrolment.json").write_text(json.dumps(GOOD))
-    assert Enrolment.load(tmp_path / "enrolment.json") == Enrolment({0: b"\xaa" * 32}, {})
+    assert Enrolment.load(tmp_path / "enrolment.json") == Enrolment({0: b"\xaa" * 32}, {}, None, PLAIN)
+
+
+CHANGES = {
+    "scheme": "ckks",
+    "keys": "committee",
+    "holders": 2,
+    "min_clients": 3,
+    "smudging_bits": 41,
+    "clear": True,
+    "unit": "client",
+    "noise": "fast",
+    "noise_by": "server",
+    "epsilon": 2.0,
+    "delta": 1e-7,
+}
+
+
+def test_the_digest_changes_with_every_field_of_the_policy():
+    base = {**TERMS, "scheme": "bfv", "holders": 1, "unit": "sample", "epsilon": 1.0, "delta": 1e-5}
+    assert CHANGES.keys() == base.keys()
+    digests = set()
+    for name in (None, *CHANGES):
+        terms = Policy(**base if name is None else {**base, name: CHANGES[name]})
+        digests.add(Enrolment(keys(1), keys(*range(2, 2 + terms.holders)), policy=terms).digest)
+    digests.add(Enrolment(keys(1), keys(2)).digest)  # none at all
+    assert len(digests) == len(CHANGES) + 2
+    # the number of holders alone, for in an enrolment it goes with their keys
+    assert Policy(**base).canonical != Policy(**{**base, "holders": 2}).canonical
+
+
+def test_an_enrolment_without_a_policy_becomes_no_file(tmp_path):
+    with pytest.raises(ValueError, match="parties would take any configuration"):
+        Enrolment(keys(1), {}).save(tmp_path / "enrolment.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_older_file_is_named_as_such(tmp_path):
+    older = {**{name: GOOD[name] for name in GOOD if name != "policy"}, "version": 1}
+    (tmp_path / "enrolment.json").write_text(json.dumps(older))
+    with pytest.raises(UserError, match="version: this program reads 2; enrol everybody anew"):
+        Enrolment.load(tmp_path / "enrolment.json")

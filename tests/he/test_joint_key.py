@@ -179,8 +179,10 @@ def test_a_commitment_must_be_signed_by_its_holder_for_this_run(party):
         "another run": committed(party.signers[1], content, party.other(run_id=new_run())),
         "another enrolment": committed(party.signers[1], content, party.other(enrolment=others)),
         "another step": content + party.signers[1].sign(made.statement("endorse", 1, content)),
-        "smaller committee": committed(party.signers[1], content, party.other(holders=2)),
     }
+    two = Enrolment({}, {number: party.enrolment.keyholders[number] for number in range(2)})
+    smaller = party.other(holders=2, enrolment=two)
+    lies["smaller committee"] = committed(party.signers[1], content, smaller)
     for lie in lies.values():
         refused("forged", party.members[0].step, "reveal", [honest[0], lie, honest[2]])
     # nothing of this stopped the honest ones
@@ -357,7 +359,8 @@ def test_the_server_notices_when_holders_endorse_different_keys(party):
 def test_one_key_of_one_holder_for_another_number_of_holders_is_not_taken(party):
     """Two of the three make a key among themselves: not one that the three have signed."""
     two = build_codec("bfv", 16, keys="committee", holders=2)
-    members = [two.member(party.folders[i], i, RUN, party.signers[i], party.enrolment) for i in range(2)]
+    fewer = Enrolment({}, {number: party.enrolment.keyholders[number] for number in range(2)})
+    members = [two.member(party.folders[i], i, RUN, party.signers[i], fewer) for i in range(2)]
     data = assemble(*ceremony(members))
     refused("malformed", party.codec.with_public_key, data, RUN, party.enrolment)
     signatures, packed = data[:128], data[128:]
@@ -369,6 +372,8 @@ def test_one_key_of_one_holder_for_another_number_of_holders_is_not_taken(party)
 def test_every_holder_must_be_enrolled_and_the_run_named_in_full(party):
     with pytest.raises(UserError, match="key holder 3 is not enrolled"):
         party.other(holders=4)
+    with pytest.raises(UserError, match="key holder 2 is enrolled too"):
+        party.other(holders=2)
     for run in (b"", bytes(15), bytes(17)):
         with pytest.raises(ValueError, match="16 expected"):
             party.other(run_id=run)

@@ -7,7 +7,7 @@ import pytest
 from tenseal import sealapi
 
 from fedpriv.errors import UserError
-from fedpriv.he.keys import generate_key, load_key, save_key
+from fedpriv.he.keys import SecretKey, generate_key, load_key, save_key
 from fedpriv.he.parameters import SealParameters, seal_context
 
 
@@ -120,10 +120,11 @@ def test_a_key_shows_neither_itself_nor_lets_itself_be_copied(secret_key):
             copying(secret_key)
 
 
-def test_fingerprints_name_keys_and_do_not_depend_on_the_secret(parameters, secret_key):
-    first, second = generate_key(parameters), generate_key(parameters)
-    assert first.fingerprint != second.fingerprint
-    name = second.fingerprint
-    second._key = first._key
-    assert second.fingerprint == name
-    assert len(name) == 32
+def test_fingerprints_name_parameters_key_id_and_secret(parameters, secret_key):
+    other = generate_key(parameters)
+    same = SecretKey(parameters, secret_key.key_id, secret_key._key)
+    assert same.fingerprint == secret_key.fingerprint
+    swapped = SecretKey(parameters, secret_key.key_id, other._key)
+    renamed = SecretKey(parameters, other.key_id, secret_key._key)
+    assert len({key.fingerprint for key in (secret_key, other, swapped, renamed)}) == 4
+    assert len(secret_key.fingerprint) == 32

@@ -7,9 +7,11 @@ import pytest
 from fedpriv.errors import UserError
 from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.key_files import write_private
+from fedpriv.he.policy import Policy
 from fedpriv.he.provision import (
     client_folder,
     enrolment_file,
+    enrolment_for,
     keyholder_folder,
     provision,
     require,
@@ -23,6 +25,16 @@ CODECS = {
     "authority": {"scheme": "bfv"},
     "committee": {"scheme": "bfv", "keys": "committee", "holders": 2},
 }
+
+POLICIES = {
+    "plain": Policy("plain", "authority", 0),
+    "authority": Policy("bfv", "authority", 1),
+    "committee": Policy("bfv", "committee", 2),
+}
+
+
+def policy_for(codec):
+    return next(policy for policy in POLICIES.values() if policy.holders == codec.holders)
 
 
 @pytest.fixture(params=CODECS)
@@ -43,12 +55,12 @@ def folder(tmp_path):
 
 
 def test_what_is_provisioned_is_what_is_required(folder, codec):
-    provision(folder, 3, codec)
-    require(folder, 3, codec)
+    provision(folder, 3, codec, policy_for(codec))
+    require(folder, 3, codec, policy_for(codec))
 
 
 def test_everybody_is_enrolled_under_its_own_key(folder, codec):
-    provision(folder, 3, codec)
+    provision(folder, 3, codec, policy_for(codec))
     enrolment = Enrolment.load(enrolment_file(folder))
     assert sorted(enrolment.clients) == [0, 1, 2]
     assert sorted(enrolment.keyholders) == list(range(codec.holders))
@@ -63,7 +75,7 @@ def test_nobody_else_can_read_anything_whatever_the_umask(folder, codec):
 
     before = os.umask(0)
     try:
-        provision(folder, 3, codec)
+        provision(folder, 3, codec, policy_for(codec))
     finally:
         os.umask(before)
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in folder.rglob("*")}
@@ -74,28 +86,28 @@ def test_two_folders_have_no_key_in_common(tmp_path, codec):
     seen = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir(mode=0o700)
-        provision(tmp_path / name, 3, codec)
+        provision(tmp_path / name, 3, codec, policy_for(codec))
         seen.append({path.read_bytes() for path in (tmp_path / name).rglob("*.key")})
     assert seen[0].isdisjoint(seen[1])
 
 
 def test_clients_and_holder_of_an_authority_share_one_key(folder, authority):
-    provision(folder, 3, authority)
+    provision(folder, 3, authority, policy_for(authority))
     files = [client_folder(folder, number) / "shared.key" for number in range(3)]
     files.append(keyholder_folder(folder, 0) / "shared.key")
     assert len({file.stat().st_ino for file in files}) == 1
 
 
 def test_a_committee_has_no_key_before_its_members_make_one(folder):
-    provision(folder, 3, build_codec(max_clients=3, **CODECS["committee"]))
+    provision(folder, 3, build_codec(max_clients=3, **CODECS["committee"]), POLICIES["committee"])
     assert {path.name for path in folder.rglob("*.key")} == {"signing.key"}
 
 
 def test_a_folder_that_holds_keys_already_is_left_alone(folder, codec):
-    provision(folder, 3, codec)
+    provision(folder, 3, codec, policy_for(codec))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises((UserError, FileExistsError)):
-        provision(folder, 3, codec)
+        provision(folder, 3, codec, policy_for(codec))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -151,17 +163,46 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_with_a_folder_is_one_line_that_names_the_file(folder, authority, name):
     spoil, said = WRONG[name]
-    provision(folder, 3, authority)
+    provision(folder, 3, authority, policy_for(authority))
     spoil(folder)
     with pytest.raises(UserError, match=said) as caught:
-        require(folder, 3, authority)
+        require(folder, 3, authority, policy_for(authority))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("clients", "other"), [(2, "authority"), (4, "authority"), (3, "committee")])
-def test_a_folder_for_another_federation_is_refused(folder, authority, clients, other):
-    provision(folder, 3, authority)
-    with pytest.raises(
-        UserError, match=r"enrolment\.json: enrols \d clients|enrolment\.json: enrols 1 keyholders"
+@pytest.mark.parametrize("clients", [2, 4])
+def test_a_folder_for_another_federation_is_refused(folder, authority, clients):
+    provision(folder, 3, authority, POLICIES["authority"])
+    with pytest.raises(UserError, match=r"enrolment\.json: enrols 3 clients, the run has \d"):
+        require(folder, clients, authority, POLICIES["authority"])
+
+
+def test_a_folder_whose_holders_are_not_the_codecs_is_refused(folder, authority):
+    provision(folder, 3, authority, POLICIES["authority"])
+    committee = build_codec(max_clients=3, **CODECS["committee"])
+    with pytest.raises(UserError, match=r"enrolment\.json: enrols 1 keyholders, the run has 2"):
+        require(folder, 3, committee, POLICIES["authority"])
+
+
+def test_a_folder_for_other_terms_is_refused_before_any_key_is_read(folder, authority):
+    agreed = Policy("bfv", "authority", 1, min_clients=3)
+    provision(folder, 3, authority, agreed)
+    for key in folder.rglob("*.key"):
+        key.unlink()
+    for load in (
+        lambda offered: require(folder, 3, authority, offered),
+        lambda offered: enrolment_for(folder, offered),
     ):
-        require(folder, clients, build_codec(max_clients=3, **CODECS[other]))
+        with pytest.raises(UserError) as refused:
+            load(Policy("bfv", "authority", 1, min_clients=2))
+        assert str(refused.value) == (
+            f"{enrolment_file(folder)}: the enrolment demands secure.min_clients >= 3, the run's "
+            "configuration says 2; run as agreed, or enrol everybody anew on other terms"
+        )
+    assert enrolment_for(folder, agreed).policy == agreed
+
+
+def test_a_policy_for_other_holders_than_the_codecs_enrols_nobody(folder, authority):
+    with pytest.raises(UserError, match=r"policy\.holders=2: 1 key holders are enrolled"):
+        provision(folder, 3, authority, POLICIES["committee"])
+    assert not enrolment_file(folder).exists()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedpriv import runner
+from fedpriv import runner, watch
 from fedpriv.checkpoint import Checkpoint
-from fedpriv.config.builders import codec_of
+from fedpriv.config.builders import codec_of, policy_of
 from fedpriv.config.checks import check
 from fedpriv.errors import UserError
 from fedpriv.he import provision
@@ -265,7 +265,7 @@ def test_a_folder_of_keys_serves_one_run_after_the_other(tiny, tmp_path, scheme)
     overrides = (*SCHEMES[scheme], "federation.rounds=1")
     config = tiny(*overrides)
     tmp_path.chmod(0o700)
-    provision.provision(tmp_path, 4, codec_of(config))
+    provision.provision(tmp_path, 4, codec_of(config), policy_of(config))
     public = Enrolment.load(provision.enrolment_file(tmp_path)).digest
     for _ in range(2):
         report = run(tiny(*overrides, f"secure.key_folder={tmp_path}"))
@@ -373,3 +373,21 @@ def test_fedadam_takes_the_same_steps_on_encrypted_sums(tiny, scheme):
     moved = np.abs(plain.parameters - run(tiny("strategy=fedadam", "federation.rounds=1")).parameters)
     assert np.abs(plain.parameters - encrypted.parameters).mean() < 0.01 * moved.mean()
     assert curve(encrypted) == pytest.approx(curve(plain), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "readers"),
+    [
+        ((), "gaze-none-plain-seed0", "the server, one by one"),
+        (("secure=bfv",), "gaze-none-bfv-seed0", "1 key holder, as sums only; clients share its key"),
+        (
+            ("secure=ckks", "secure.keys=committee", "secure.holders=2"),
+            "gaze-none-ckks-committee2-seed0",
+            "2 key holders, together and as sums only",
+        ),
+    ],
+)
+def test_the_run_says_who_reads_the_updates(tiny, overrides, name, readers):
+    config = tiny(*overrides)
+    assert watch._run_name(config) == name
+    assert runner._readers(config) == readers

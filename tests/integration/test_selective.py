@@ -143,7 +143,7 @@ def test_the_map_is_encrypted_whole_and_only_its_sum_is_opened(tiny, envelopes, 
         assert header.codec == envelopes[number, 0][0].codec
     assert envelopes[0, 0][0].codec != envelopes[1, 0][0].codec == envelopes[2, 0][0].codec
     start = report.history[0]
-    assert start.bytes_up == 4 * (288 + whole.mask_bytes(size) + whole.body_bytes(size))
+    assert start.bytes_up == 4 * (320 + whole.mask_bytes(size) + whole.body_bytes(size))
     assert start.bytes_down == 4 * 4 * size
     assert start.bytes_keyholders > 0
     assert report.history[1].bytes_down == 4 * (4 * size + len(pack_selection(chosen[-1])))
@@ -220,10 +220,12 @@ def test_clients_refuse_a_server_that_changes_its_choice(tiny, monkeypatch, chan
 def test_key_holders_refuse_a_server_that_changes_its_choice(tiny, monkeypatch):
     open_sum = base.open_sum
 
-    def cheat(grid, nodes, run_id, server_round, aggregator, accepted, timeout_s, selection):
+    def cheat(grid, nodes, enrolment, run_id, server_round, aggregator, accepted, timeout_s, selection):
         if server_round == 2:
             selection = moved(selection, aggregator.length)
-        return open_sum(grid, nodes, run_id, server_round, aggregator, accepted, timeout_s, selection)
+        return open_sum(
+            grid, nodes, enrolment, run_id, server_round, aggregator, accepted, timeout_s, selection
+        )
 
     monkeypatch.setattr(base, "open_sum", cheat)
     with pytest.raises(UserError, match=r"round 2: key holder 0 refused \(wrong_selection\)"):
@@ -234,9 +236,11 @@ def test_holders_open_nothing_for_clients_that_encrypted_another_selection(tiny,
     """The holders' first selection is not the one that the clients signed for."""
     open_sum = base.open_sum
 
-    def cheat(grid, nodes, run_id, server_round, aggregator, accepted, timeout_s, selection):
+    def cheat(grid, nodes, enrolment, run_id, server_round, aggregator, accepted, timeout_s, selection):
         selection = moved(selection, aggregator.length)
-        return open_sum(grid, nodes, run_id, server_round, aggregator, accepted, timeout_s, selection)
+        return open_sum(
+            grid, nodes, enrolment, run_id, server_round, aggregator, accepted, timeout_s, selection
+        )
 
     monkeypatch.setattr(base, "open_sum", cheat)
     with pytest.raises(UserError, match=r"round 1: key holder 0 refused \(wrong_parameters\)"):

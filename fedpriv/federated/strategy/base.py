@@ -13,11 +13,13 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from fedpriv.errors import UserError
 from fedpriv.federated import messages
-from fedpriv.federated.collect import Collector, Tally
+from fedpriv.federated.answers import SumRefused
+from fedpriv.federated.collect import DISCARDED, SUM_REFUSED, Collector, Tally
 from fedpriv.federated.messages import TrainRequest
 from fedpriv.federated.release import open_sum
 from fedpriv.federated.roster import Member
-from fedpriv.federated.strategy.books import Books, Current
+from fedpriv.federated.start import start_digest
+from fedpriv.federated.strategy.books import Books, Current, refused_in_a_row
 from fedpriv.federated.strategy.session import Progress, Session
 from fedpriv.he.selective import clear_fraction
 from fedpriv.results import RoundResult
@@ -25,6 +27,9 @@ from fedpriv.seeding import generator
 from fedpriv.types import AnyArray, FloatVector
 
 log = logging.getLogger("fedpriv")
+
+MOST_REFUSED = 3
+"""So many sums in a row that are none end a run."""
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
@@ -41,6 +46,8 @@ class Strategy(FlowerStrategy):
         - A failed, late or malformed client costs the round its own update and nothing else,
           and is counted by cause.
         - A round with fewer than ``min_replies`` updates leaves the model unchanged.
+        - So does one whose sum turns out to be none. A client that signs garbage which has the right
+          form costs the round all its updates, as nobody can tell whose it was, and not the run.
         - With client-level privacy no sum is opened that would pass the target, or that lacks noise.
         - The model stays float32 and finite.
 
@@ -49,6 +56,9 @@ class Strategy(FlowerStrategy):
         - Unless a spent privacy budget is among them: such a round leaves the model unchanged, and
           once every client's budget is spent the run ends with the model so far.
         - So it does with client-level privacy, once not even a sum of all that are asked would do.
+          There a sum that was refused is charged as one that was opened.
+        - Three sums in a row that are none end the run with a :class:`UserError`, as does a key holder
+          that is silent, or refuses on any other grounds.
     """
 
     def __init__(self) -> None:
@@ -159,9 +169,10 @@ class Strategy(FlowerStrategy):
         asked = [(member, session.roster.weight(member)) for member in self.cohort(server_round)]
         parameters, key = messages.unpack_parameters(arrays), self._key
         size = parameters.nbytes + len(session.public_key or b"") + len(session.selection or b"")
-        self._current = Current(asked, parameters, grid, bytes_down=size * len(asked))
         given = {key: value for key, value in config.items() if isinstance(value, int | float)}
         settings = {**given, **self.client_settings()}
+        start = start_digest(parameters, settings)
+        self._current = Current(asked, parameters, start, grid, bytes_down=size * len(asked))
         return [
             Message(
                 TrainRequest(session.run_id, server_round, weight, settings, parameters).to_content(
@@ -180,12 +191,13 @@ class Strategy(FlowerStrategy):
         """Check, add, open and apply; replies are taken one by one as they come.
 
         Raises:
-            UserError: when no reply at all could be used.
+            UserError: when no reply at all could be used, a key holder fails, or sums are refused again
+                and again.
         """
         session, current = self.session, self._current
         if current is None:
             raise RuntimeError("aggregate_train without configure_train")
-        collector = Collector(session, server_round, current.asked)
+        collector = Collector(session, server_round, current.asked, current.start)
         order = {member.node_id: index for index, (member, _) in enumerate(current.asked)}
         if isinstance(replies, list):
             # a sum of floats depends on its order: take the cohort's, not that of arrival
@@ -223,22 +235,29 @@ class Strategy(FlowerStrategy):
                 why,
                 _causes(tally),
             )
-            tally.failures["round_discarded"] = tally.replied
+            tally.failures[DISCARDED] = tally.replied
             tally.replied = 0
             return None, None
         # spent from here on, whatever becomes of it
         self._books.releases.append(tally.replied)
         started = time.perf_counter()
-        opened = open_sum(
-            current.grid,
-            session.roster.keyholders,
-            session.run_id,
-            server_round,
-            collector.aggregator,
-            collector.accepted,
-            session.holder_timeout_s,
-            session.selection,
-        )
+        try:
+            opened = open_sum(
+                current.grid,
+                session.roster.keyholders,
+                session.enrolment,
+                session.run_id,
+                server_round,
+                collector.aggregator,
+                collector.accepted,
+                session.holder_timeout_s,
+                session.selection,
+            )
+        except SumRefused as refused:
+            current.bytes_keyholders += refused.traffic
+            current.decrypt_seconds = time.perf_counter() - started
+            self._discard_refused(server_round, tally, refused)
+            return None, None
         current.bytes_keyholders += opened.traffic
         answered = time.perf_counter()
         current.decrypt_seconds = answered - started
@@ -252,6 +271,20 @@ class Strategy(FlowerStrategy):
         if (loss := tally.mean("train-loss")) is not None:
             metrics["train-loss"] = loss
         return messages.pack_parameters(stepped), metrics
+
+    def _discard_refused(self, server_round: int, tally: Tally, refused: SumRefused) -> None:
+        """Count the updates of a sum that is none, and end the run once there were too many such sums."""
+        if refused_in_a_row(self.history) + 1 >= MOST_REFUSED:
+            raise UserError(f"{refused}; {MOST_REFUSED} rounds in a row had no sum to open") from refused
+        log.warning(
+            "round %d discarded: its %d updates are no sum (%s); a client may have sent garbage: %s",
+            server_round,
+            tally.replied,
+            refused.cause,
+            refused,
+        )
+        tally.failures[SUM_REFUSED] = tally.replied
+        tally.replied = 0
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

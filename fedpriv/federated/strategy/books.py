@@ -1,5 +1,6 @@
 """The server's books: what each round measured, what privacy its clients say they have spent."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from flwr.serverapp import Grid
 
-from fedpriv.federated.collect import Tally
+from fedpriv.federated.collect import SUM_REFUSED, Tally
 from fedpriv.federated.roster import Member
 from fedpriv.federated.strategy.session import Progress
 from fedpriv.privacy.client_level import ClientLevel
@@ -26,6 +27,7 @@ class Current:
 
     asked: list[tuple[Member, float]]
     parameters: FloatVector
+    start: bytes
     grid: Grid
     bytes_down: int
     bytes_keyholders: int = 0
@@ -136,5 +138,15 @@ class Books:
 
 
 def releases(history: Sequence[RoundResult], lost: Sequence[int]) -> list[int]:
-    """Return how many clients each opened sum held, those in ``lost`` among them."""
-    return [result.replied for result in history if result.number and result.replied] + list(lost)
+    """Return how many clients each opened sum held, those in ``lost`` among them.
+
+    A sum that was refused counts as opened: the server, or some of the key holders, may have seen it.
+    """
+    counts = [result.replied or result.failures.get(SUM_REFUSED, 0) for result in history if result.number]
+    return [count for count in counts if count] + list(lost)
+
+
+def refused_in_a_row(history: Sequence[RoundResult]) -> int:
+    """Return how many of the last rounds ended with a sum that was refused."""
+    last = itertools.takewhile(lambda result: SUM_REFUSED in result.failures, reversed(history))
+    return len(list(last))

@@ -1,0 +1,165 @@
+"""Whole runs with a server that wants one client's update: the key holders open nothing for it.
+
+The server of these runs lies to its clients and expects their replies to be as it lied, so that all of
+them are in the sum; what remains are the key holders.
+"""
+
+import numpy as np
+import pytest
+from flwr.app import Message
+
+from fedpriv.errors import UserError
+from fedpriv.federated import choosing, messages
+from fedpriv.federated import client as module
+from fedpriv.federated.collect import Collector
+from fedpriv.federated.messages import TrainRequest
+from fedpriv.federated.roster import Roster
+from fedpriv.federated.start import start_digest
+from fedpriv.federated.strategy import base
+from fedpriv.runner import run
+
+VICTIM = 1
+SCHEMES = {
+    "bfv": ("secure=bfv",),
+    "bfv committee": ("secure=bfv_committee",),
+    "ckks": ("secure=ckks",),
+}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the reviewer of a run sees: each client's update in clear, and each opened sum, by round."""
+    updates, sums = {}, {}
+    seal = module._seal
+
+    def spy_seal(site, codec, signer, client, request, update):
+        updates[client, request.round] = update.copy()
+        return seal(site, codec, signer, client, request, update)
+
+    monkeypatch.setattr(module, "_seal", spy_seal)
+    for place in (base, choosing):
+
+        def spy_open(grid, nodes, enrolment, run_id, number, *given, real=place.open_sum):
+            opened = real(grid, nodes, enrolment, run_id, number, *given)
+            sums[number] = opened.total
+            return opened
+
+        monkeypatch.setattr(place, "open_sum", spy_open)
+    return updates, sums
+
+
+def isolate_by_weight(monkeypatch):
+    monkeypatch.setattr(Roster, "weight", lambda self, member: 1.0 if member.partition == VICTIM else 1e-30)
+
+
+def isolate_by_start(monkeypatch, change):
+    """Send everybody but the victim what ``change`` makes of model and settings."""
+    configure, starts = base.Strategy.configure_train, {}
+
+    def lie(self, number, arrays, *given):
+        told = []
+        honest = list(configure(self, number, arrays, *given))
+        for message, (member, weight) in zip(honest, self._current.asked, strict=True):
+            request = TrainRequest.from_content(message.content)
+            settings, model = dict(request.settings), request.parameters
+            if member.partition != VICTIM:
+                settings, model = change(settings, model)
+            lied = TrainRequest(request.run_id, number, weight, settings, model)
+            content = lied.to_content(messages.pack_parameters(model), self._key, self._chosen)
+            told.append(Message(content, member.node_id, messages.TRAIN, group_id=str(number)))
+            starts[member.partition] = start_digest(model, settings)
+        return told
+
+    monkeypatch.setattr(base.Strategy, "configure_train", lie)
+    return starts
+
+
+def expect_the_lies(monkeypatch, starts):
+    """Let the server take every reply as it lied; its own check would stop the attack before."""
+    add = Collector._add
+
+    def lenient(self, reply, member, weight):
+        self._start = starts[member.partition]
+        add(self, reply, member, weight)
+
+    monkeypatch.setattr(Collector, "_add", lenient)
+
+
+def of_zeros(settings, model):
+    return settings, np.zeros_like(model)
+
+
+def of_settings(settings, model):
+    return {**settings, "proximal-mu": 1e6}, model
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_honest_run_opens_sums_that_are_of_everybody(tiny, seen, scheme):
+    updates, sums = seen
+    report = run(tiny(*SCHEMES[scheme]))
+    assert [result.failures for result in report.history] == [{}] * 3
+    assert sorted(sums) == [1, 2]
+    for number, opened in sums.items():
+        total = sum(updates[client, number].astype(float) for client in range(4))
+        np.testing.assert_allclose(opened, total, atol=1e-3)
+        alone = np.linalg.norm(opened - updates[VICTIM, number]) / np.linalg.norm(opened)
+        assert alone > 0.1
+
+
+@pytest.mark.parametrize(
+    "overrides", [("federation.cohort=3",), ("strategy=fedprox",)], ids=["cohort", "settings"]
+)
+def test_clients_of_unequal_size_are_opened_in_cohorts_and_with_settings(tiny, monkeypatch, seen, overrides):
+    weights, weight = set(), Roster.weight
+
+    def spy(self, member):
+        weights.add(weight(self, member))
+        return weight(self, member)
+
+    monkeypatch.setattr(Roster, "weight", spy)
+    report = run(tiny("secure=bfv", "partition=quantity_skew", "federation.rounds=3", *overrides))
+    assert [result.failures for result in report.history] == [{}] * 4
+    assert sorted(seen[1]) == [1, 2, 3]
+    assert len(weights) > 2
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_server_that_weighs_one_client_above_all_opens_nothing(tiny, monkeypatch, seen, scheme):
+    isolate_by_weight(monkeypatch)
+    with pytest.raises(UserError, match=r"^round 1: key holder 0 refused \(wrong_weight\)"):
+        run(tiny(*SCHEMES[scheme]))
+    updates, sums = seen
+    assert sums == {}
+    others = max(np.abs(updates[client, 1]).max() for client in range(4) if client != VICTIM)
+    assert others < 1e-25 < np.abs(updates[VICTIM, 1]).max()  # it would have been the victim's
+
+
+@pytest.mark.parametrize("change", [of_zeros, of_settings])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_server_that_starts_one_client_elsewhere_opens_nothing(tiny, monkeypatch, seen, scheme, change):
+    expect_the_lies(monkeypatch, isolate_by_start(monkeypatch, change))
+    with pytest.raises(UserError, match=r"^round 1: key holder 0 refused \(wrong_model\)"):
+        run(tiny(*SCHEMES[scheme]))
+    updates, sums = seen
+    assert len(updates) == 4
+    assert sums == {}
+
+
+def test_an_honest_server_drops_what_was_made_from_another_model(tiny, monkeypatch, seen):
+    """The lie is the network's: the server's own check names it, and the victim is alone and unopened."""
+    isolate_by_start(monkeypatch, of_zeros)
+    report = run(tiny("secure=bfv", "federation.rounds=1"))
+    assert report.history[-1].failures == {"wrong_model": 3, "round_discarded": 1}
+    assert seen[1] == {}
+
+
+def test_no_sensitivity_map_is_isolated_either(tiny, monkeypatch, seen):
+    """Round 0 goes by the same rules as the rounds of training."""
+    honest = ("secure=bfv", "secure.select_top=0.25", "federation.rounds=1")
+    run(tiny(*honest))
+    assert sorted(seen[1]) == [0, 1]
+    seen[1].clear()
+    isolate_by_weight(monkeypatch)
+    with pytest.raises(UserError, match=r"^round 0: key holder 0 refused \(wrong_weight\)"):
+        run(tiny(*honest))
+    assert seen[1] == {}
