@@ -38,7 +38,7 @@ class Scripted(RandomSource):
         return self._noise * self._fast.normal(count)
 
     def words(self, count):
-        raise NotImplementedError("DP-SGD draws no integers")
+        raise AssertionError("DP-SGD draws no integers")
 
 
 def plan(count, steps=1, noise=1.0, clip=0.5, rate=0.5):
