@@ -24,10 +24,10 @@ run: setup  ## the main job: federated gaze, private and encrypted, on embedded 
 	$(BIN)/python -m experiments.run +experiment=quickstart
 
 test: setup  ## tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: setup  ## the slow tests alone
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from fedpriv.formats.identity_folder import SUFFIXES, IdentityFolder, list_ident
 from fedpriv.formats.image_list import ListEntry, write_list
 from fedpriv.formats.image_record import ImageHeader, pack_image_record
 from fedpriv.formats.record_index import index_line
-from fedpriv.formats.recordio import RecordWriter
+from fedpriv.formats.recordio_writer import RecordWriter
 from fedpriv.progress import track
 
 _WAYS = """what IN and OUT are decides what is done:

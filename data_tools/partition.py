@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedpriv.config.builders import build_data, build_shares, to_json
+from fedpriv.config.as_json import to_json
+from fedpriv.config.datasets import build_data, build_shares
 from fedpriv.config.given import compose_given
 from fedpriv.config.schema import RunConfig
 from fedpriv.data.partition.overview import ShareOverview, overview

@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from fedpriv.config.explain import explain
+from fedpriv.config.compose import CONFIGS
+from fedpriv.config.explain import explain, explain_group
 from fedpriv.config.schema import register
 from fedpriv.errors import UserError
 
@@ -52,14 +53,16 @@ def main() -> None:
         _run()
     except KeyboardInterrupt:
         sys.exit(130)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        # before the others: Hydra's are OSErrors and OmegaConf's are ValueErrors too
+        sys.exit(_refuse(explain(error)))
     except OSError as error:
         sys.exit(_refuse(f"{error.filename or 'file'}: {error.strerror or error}; choose another place"))
     except ValueError as error:
-        if "Config group override" not in str(error):
+        line = explain_group(error, sys.argv[1:], CONFIGS)
+        if line is None:
             raise
-        sys.exit(_refuse("a group is set to null; name one of its choices, see --help"))
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        sys.exit(_refuse(explain(error)))
+        sys.exit(_refuse(line))
 
 
 def _refuse(message: str) -> int:

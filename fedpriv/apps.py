@@ -5,7 +5,7 @@ from collections.abc import Callable
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-from fedpriv.config.builders import build_key_maker, build_keyholder, build_server_plan, build_site
+from fedpriv.config.parties import build_key_maker, build_keyholder, build_server_plan, build_site
 from fedpriv.federated.client_app import make_client_app
 from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
 from fedpriv.federated.strategy.session import RunObserver

@@ -22,6 +22,27 @@ def _evaluate(arguments: list[str]) -> None:
     evaluate(arguments)
 
 
+def _enrol(arguments: list[str]) -> None:
+    """Make and collect the keys of real sites."""
+    from fedpriv.enrol.command import main as enrol
+
+    enrol(arguments)
+
+
+def _privacy(arguments: list[str]) -> None:
+    """Show what your images have spent of their privacy, over all runs."""
+    from experiments.privacy import main as privacy
+
+    privacy(arguments)
+
+
+def _attack(arguments: list[str]) -> None:
+    """Attack the protections, e.g. audit a claimed epsilon."""
+    from experiments.attack import main as attack
+
+    attack(arguments)
+
+
 def _bench(arguments: list[str]) -> None:
     """Measure speed against the peers."""
     from experiments.bench import main as bench
@@ -83,6 +104,9 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": _run,
     "resume": _resume,
     "evaluate": _evaluate,
+    "enrol": _enrol,
+    "privacy": _privacy,
+    "attack": _attack,
     "bench": _bench,
 }
 
@@ -98,6 +122,9 @@ examples:
   fedpriv run -m seed=0,1,2 strategy=fedavg,fedprox
   fedpriv resume outputs/2026-01-31/12-00-00
   fedpriv evaluate --run RUN_ID --picture predictions.png
+  fedpriv enrol all trial secure=bfv
+  fedpriv privacy show
+  fedpriv attack audit --level client
   fedpriv bench engine --json
 
 `fedpriv COMMAND --help` tells more."""
@@ -119,11 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given[0] not in COMMANDS:
             raise UserError(f"{given[0]}: no such command; choose one of {', '.join(COMMANDS)}")
         COMMANDS[given[0]](given[1:])
+        sys.stdout.flush()  # so that a broken pipe is met here
     except UserError as error:
         print(f"fedpriv: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import logging
 import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,18 +11,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_backbone, build_data, codec_of, keys_of, policy_of, to_json, typed
+from fedpriv.checkpoint import Checkpoint, RunRecord
+from fedpriv.config.as_json import to_json, typed
 from fedpriv.config.checks import check
+from fedpriv.config.datasets import build_data
+from fedpriv.config.ledger import DEFAULT, lifetime
+from fedpriv.config.models import build_backbone
+from fedpriv.config.privacy import relation_of
 from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig, Scheme
-from fedpriv.console import RunProgress, summary_table
+from fedpriv.config.secure import keys_of
+from fedpriv.console.progress import RunProgress
+from fedpriv.console.summary import summary_table
+from fedpriv.console.wording import lifetime_text
 from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
-from fedpriv.he import provision
-from fedpriv.he.joint_key import SHARE_FILE
+from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
-from fedpriv.scratch import private_folder
-from fedpriv.trainers import Trainer, build_trainer, fingerprint
+from fedpriv.resumption import go_on, is_trained, require_same
+from fedpriv.run_keys import key_folder
+from fedpriv.snapshot import Snapshot
+from fedpriv.trainers import build_trainer, fingerprint
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
 from fedpriv.watch import Watch, log_partition, log_results, open_tracker
@@ -42,6 +48,8 @@ class Report:
         baseline: the task's metrics without learning.
         parameters: the final model.
         mlflow_run_id: where it is tracked, or None.
+        lifetime: what all runs, this one among them, have cost the images; None without a ledger or without
+            differential privacy, and for a run that had ended before.
         seconds: of this process's rounds with their evaluation, start-up and shutdown apart.
     """
 
@@ -51,6 +59,7 @@ class Report:
     parameters: FloatVector
     mlflow_run_id: str | None
     seconds: float
+    lifetime: Lifetime | None = None
 
 
 def run(
@@ -125,6 +134,7 @@ def resume(folder: Path, console: Console | None = None) -> Report:
                 seconds=0.0,
             )
         config = _recorded(record, checkpoint)
+        config.first_run_id = config.first_run_id or config.run_id
         config.run_id = secrets.token_hex(16)
         if config.mode is Mode.federated and config.engine.name is EngineName.ray:
             raise UserError(
@@ -152,7 +162,7 @@ def _execute(
         parameters = FlatParameters(backbone)
         data = "" if checkpoint is None else fingerprint(text)
         if record is not None and snapshot is not None and checkpoint is not None:
-            _require_same(checkpoint, record, snapshot, data, parameters)
+            require_same(checkpoint, record, snapshot, data, parameters)
         baseline = task.baseline(training, test) if record is None else record.baseline
         folder = None if checkpoint is None else checkpoint.folder.parent
         plain = _plain(config)
@@ -162,7 +172,7 @@ def _execute(
         ):
             trainer = build_trainer(text)
             if snapshot is not None and checkpoint is not None:
-                snapshot = _go_on(config, trainer, snapshot, checkpoint, tracker)
+                snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)
             elif tracker is not None:
                 tracker.log_baseline(baseline)
                 log_partition(config, training, tracker)
@@ -179,15 +189,16 @@ def _execute(
                 checkpoint.begin(record)
             history = [] if snapshot is None else snapshot.history
             watch = Watch(progress, tracker, checkpoint, trainer, parameters.layout.digest, history)
-            if snapshot is not None and _is_trained(config, snapshot):
+            if snapshot is not None and is_trained(config, snapshot):
                 outcome = Outcome(snapshot.history, snapshot.parameters)
             else:
                 progress.start(config.federation.rounds)
                 outcome = trainer.train(watch, snapshot)
                 progress.close()
             parameters.load(outcome.parameters)
+            total = lifetime(text, outcome.history[-1].epsilon)
             if tracker is not None:
-                log_results(config, task, training, test, backbone, outcome.history, baseline, tracker)
+                log_results(config, task, training, test, backbone, outcome.history, baseline, total, tracker)
         if checkpoint is not None and record is not None:
             checkpoint.finish(record)
     if console is not None:
@@ -200,8 +211,10 @@ def _execute(
             baseline_label=task.baseline_label,
             other_baselines=baseline,
             epsilon_caveat=_caveat(config),
-            readers=_readers(config),
+            readers=_readers(config, any(result.clear_fraction for result in outcome.history)),
             epsilon_unit="client level, zcdp" if config.privacy.unit is PrivacyUnit.client else None,
+            relation=relation_of(config),
+            lifetime=_all_runs(config, total),
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
@@ -214,54 +227,19 @@ def _execute(
         parameters=outcome.parameters,
         mlflow_run_id=None if tracker is None else tracker.run_id,
         seconds=watch.times[-1] - watch.times[0] if watch.times else 0.0,
+        lifetime=total,
     )
 
 
-def _readers(config: RunConfig) -> str:
+def _readers(config: RunConfig, clear: bool) -> str:
+    """Say who can read what of the updates; ``clear`` tells that part of each is not encrypted."""
     if config.secure.scheme is Scheme.plain:
         return "the server, one by one"
     if keys_of(config) is Keys.committee:
-        return f"{config.secure.holders} key holders, together and as sums only"
-    return "1 key holder, as sums only; clients share its key"
-
-
-def _is_trained(config: RunConfig, snapshot: Snapshot) -> bool:
-    return snapshot.kept.ended or len(snapshot.history) > config.federation.rounds
-
-
-def _go_on(
-    config: RunConfig, trainer: Trainer, snapshot: Snapshot, checkpoint: Checkpoint, tracker: Any
-) -> Snapshot:
-    """Charge the lost round, on disk before anything is trained, and bring MLflow up to date."""
-    last = len(snapshot.history) - 1
-    if not _is_trained(config, snapshot):
-        snapshot = trainer.charge(snapshot)
-        checkpoint.save(snapshot)
-        charged = config.privacy.unit is not PrivacyUnit.none
-        log.info(
-            "goes on after round %d of %d%s",
-            last,
-            config.federation.rounds,
-            "; the round that was under way is charged to every privacy budget" if charged else "",
-        )
-    if tracker is not None:
-        written = tracker.rounds()
-        for result in snapshot.history:
-            if result.number not in written:
-                tracker.log_round(result)
-        tracker.tag("resumed_after_round", str(last))
-    return snapshot
-
-
-def _require_same(
-    checkpoint: Checkpoint, record: RunRecord, snapshot: Snapshot, data: str, parameters: FlatParameters
-) -> None:
-    folder = checkpoint.folder.parent
-    if record.data != data:
-        raise UserError(f"{folder}: the data has changed since; run the experiment again")
-    layout = parameters.layout
-    if snapshot.layout != layout.digest or snapshot.parameters.shape != (layout.size,):
-        raise UserError(f"{folder}: the checkpoint holds another model; run the experiment again")
+        who = f"{config.secure.holders} key holders, together and as sums only"
+    else:
+        who = "1 key holder, as sums only; clients share its key"
+    return f"{who}; the server, one by one, what is in clear" if clear else who
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
@@ -283,8 +261,12 @@ def _resolved(config: RunConfig) -> RunConfig:
     resolved.run_id = secrets.token_hex(16)
     if isinstance(resolved.data.get("root"), str):
         resolved.data.root = _absolute("data.root", resolved.data.root)
-    if resolved.secure.key_folder is not None:
-        resolved.secure.key_folder = _absolute("secure.key_folder", resolved.secure.key_folder)
+    keys = resolved.secure.key_folder
+    if keys is not None and keys.strip():  # an empty one is the check's to refuse
+        resolved.secure.key_folder = _absolute("secure.key_folder", keys)
+    ledger = resolved.privacy.ledger
+    if ledger is not None and ledger != DEFAULT and ledger.strip():
+        resolved.privacy.ledger = _absolute("privacy.ledger", ledger)
     return resolved
 
 
@@ -295,59 +277,13 @@ def _absolute(field: str, path: str) -> str:
         raise UserError(f"{field}={path}: is no path ({error}); mend it") from error
 
 
-@contextmanager
-def key_folder(config: RunConfig, output_dir: Path | None = None) -> Iterator[str | None]:
-    """Make every party's keys, unless the configuration names a folder of them; they are gone after the run.
-
-    Of a folder that the user named, the committee's shares of this run's key go, so that updates that
-    somebody has recorded cannot be opened later with shares that were left behind. What was enrolled stays.
-
-    What the key holders answered, or refused, is copied to ``output_dir/transcripts``, however the
-    run ends short of kill -9.
-
-    Args:
-        config: of the run; without clients (``mode: centralized``) there are no keys.
-        output_dir: None copies nothing.
-    """
-    if config.mode is Mode.centralized:
-        yield None
-        return
-    codec, named = codec_of(config), config.secure.key_folder
-    with nullcontext(Path(named)) if named is not None else private_folder() as folder:
-        if named is None:
-            provision.provision(folder, config.federation.clients, codec, policy_of(config))
-        try:
-            yield str(folder)
-        finally:
-            if codec.needs_public_key:
-                _forget_shares(folder, codec.holders)
-            if output_dir is not None:
-                _copy_transcripts(folder, codec.holders, output_dir / "transcripts", config.run_id or "")
-
-
-def _forget_shares(keys: Path, holders: int) -> None:
-    for number in range(holders):
-        share = provision.keyholder_folder(keys, number) / SHARE_FILE
-        try:
-            share.unlink(missing_ok=True)
-        except OSError as error:
-            log.warning("%s: cannot be deleted (%s); delete it, it opens this run's updates", share, error)
-
-
-def _copy_transcripts(keys: Path, holders: int, target: Path, run_id: str) -> None:
-    """Copy what there is; a resumed run's lie beside those of the process that was interrupted."""
-    for number in range(holders):
-        transcript = provision.transcript_file(provision.keyholder_folder(keys, number))
-        if not transcript.exists():
-            continue
-        target.mkdir(mode=0o700, exist_ok=True)
-        copy = target / f"holder-{number}.jsonl"
-        if copy.exists():
-            copy = target / f"holder-{number}-{run_id[:8]}.jsonl"
-        for suffix in ("", ".head"):
-            source = transcript.with_name(transcript.name + suffix)
-            if source.exists():
-                shutil.copy(source, copy.with_name(copy.name + suffix))  # with its mode, 0600
+def _all_runs(config: RunConfig, total: Lifetime | None) -> str | None:
+    """Say what all runs together have cost; None without differential privacy."""
+    if config.privacy.unit is PrivacyUnit.none:
+        return None
+    if total is None:
+        return "not counted: privacy.ledger=null"
+    return lifetime_text(total.spent.epsilon, total.spent.delta, total.earlier_runs)
 
 
 def _caveat(config: RunConfig) -> str | None:

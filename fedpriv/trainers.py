@@ -9,19 +9,13 @@ import numpy as np
 import torch
 
 from fedpriv.apps import client_app, server_app
-from fedpriv.checkpoint import Kept, Snapshot
-from fedpriv.config.builders import (
-    build_centralized,
-    build_data,
-    build_privacy,
-    build_shares,
-    build_site,
-    codec_of,
-    from_json,
-    max_updates,
-    sum_plan_of,
-)
+from fedpriv.config.as_json import from_json
+from fedpriv.config.datasets import build_data, build_shares
+from fedpriv.config.parties import build_site
+from fedpriv.config.privacy import build_privacy, sum_plan_of
 from fedpriv.config.schema import EngineName, Mode, RunConfig
+from fedpriv.config.secure import codec_of, max_updates
+from fedpriv.config.training import build_centralized
 from fedpriv.errors import UserError
 from fedpriv.federated.engines.allocator import keep_freed_memory
 from fedpriv.federated.engines.inprocess import InProcessGrid
@@ -30,7 +24,9 @@ from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.server_app import Outcome, ServerPlan
 from fedpriv.federated.strategy.books import releases
 from fedpriv.federated.strategy.session import Progress, RunObserver
+from fedpriv.privacy.charge import Concentrated, SampledGaussian
 from fedpriv.privacy.client_level import cost_of_lost_release
+from fedpriv.snapshot import Kept, Snapshot
 from fedpriv.training.centralized import PARTY
 from fedpriv.training.party import ClientMemory, charge_lost_round
 
@@ -91,25 +87,39 @@ class FederatedTrainer:
     def charge(self, snapshot: Snapshot) -> Snapshot:
         """See :class:`Trainer`; every client is charged, whoever was in the lost round's cohort.
 
-        With client-level privacy it is the sum that is charged, as if it had been opened.
+        With client-level privacy it is the sum that is charged, as if it had been opened. The ledger is
+        charged where the clients of the lost round did not come to it.
         """
-        config = from_json(self._text)
+        config, kept = from_json(self._text), snapshot.kept
+        number, attempts = len(snapshot.history), kept.attempts + 1
         plan = sum_plan_of(config)
         if plan is not None:
-            lost = snapshot.kept.lost_releases
-            counts = releases(snapshot.history, lost)
+            counts = releases(snapshot.history, kept.lost_releases)
             cost = cost_of_lost_release(plan, counts, max_updates(config))
             if cost is None:
                 return snapshot
-            return replace(snapshot, kept=replace(snapshot.kept, lost_releases=(*lost, cost)))
+            site = build_site(self._text)
+            site.make_up(
+                {client: Concentrated.of_release(plan, plan.contributors) for client in range(site.clients)},
+                number,
+                attempts,
+            )
+            lost = (*kept.lost_releases, cost)
+            return replace(snapshot, kept=replace(kept, lost_releases=lost, attempts=attempts))
         if build_privacy(config) is None:
             return snapshot
-        site, known = build_site(self._text), snapshot.kept.memories
+        site = build_site(self._text)
+        memories = {client: kept.memories.get(client, ClientMemory()) for client in range(site.clients)}
         charged = {
-            client: charge_lost_round(known.get(client, ClientMemory()), site.plan(client))
-            for client in range(site.clients)
+            client: charge_lost_round(memory, site.plan(client)) for client, memory in memories.items()
         }
-        return replace(snapshot, kept=replace(snapshot.kept, memories=charged))
+        due = {
+            client: SampledGaussian.of_round(own)
+            for client, memory in charged.items()
+            if memory.history != memories[client].history and (own := site.plan(client)) is not None
+        }
+        site.make_up(due, number, attempts)
+        return replace(snapshot, kept=replace(kept, memories=charged, attempts=attempts))
 
     def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
         """See :class:`Trainer`."""
@@ -183,6 +193,7 @@ class FederatedTrainer:
             delta,
             kept.selection,
             kept.lost_releases,
+            {client: memory.history for client, memory in kept.memories.items()},
         )
 
 
@@ -207,9 +218,12 @@ class CentralizedTrainer:
 
     def charge(self, snapshot: Snapshot) -> Snapshot:
         """See :class:`Trainer`."""
-        memory = snapshot.kept.memories.get(PARTY, ClientMemory())
-        charged = {PARTY: charge_lost_round(memory, self._run.plan)}
-        return replace(snapshot, kept=replace(snapshot.kept, memories=charged))
+        kept = snapshot.kept
+        memory, attempts = kept.memories.get(PARTY, ClientMemory()), kept.attempts + 1
+        charged = charge_lost_round(memory, self._run.plan)
+        if charged.history != memory.history:
+            self._run.make_up(len(snapshot.history), attempts)
+        return replace(snapshot, kept=replace(kept, memories={PARTY: charged}, attempts=attempts))
 
     def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
         """See :class:`Trainer`."""

@@ -9,13 +9,19 @@ from typing import Any
 
 from torch import nn
 
-from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_shares, keys_of
+from fedpriv.checkpoint import Checkpoint, RunRecord
+from fedpriv.config.as_json import to_json
+from fedpriv.config.datasets import build_shares
+from fedpriv.config.privacy import relation_of
 from fedpriv.config.schema import Keys, Mode, PrivacyUnit, RunConfig, Scheme
-from fedpriv.console import RunProgress
+from fedpriv.config.secure import keys_of
+from fedpriv.config.used import encryption_figures, recorded
+from fedpriv.console.progress import RunProgress
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.partition.overview import overview
+from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
+from fedpriv.snapshot import Snapshot
 from fedpriv.tasks.base import Task
 from fedpriv.trainers import Trainer
 from fedpriv.types import FloatVector, Metrics
@@ -88,17 +94,20 @@ def open_tracker(
         experiment=config.tracking.experiment,
         run_name=config.tracking.run_name or _run_name(config),
         artifact_root=None,
-        config=plain,
+        config=recorded(config, plain),
         seed=config.seed,
         overrides=overrides,
         tags={
             "mode": config.mode.value,
             "privacy_unit": config.privacy.unit.value,
             "privacy_noise": config.privacy.noise.value,
+            "privacy_relation": relation_of(config) or "none",
+            "privacy_ledger": "off" if config.privacy.ledger is None else "on",
             "engine": config.engine.name.value,
         },
         parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
         log_dir=output_dir,
+        figures={f"encryption.{name}": value for name, value in encryption_figures(to_json(config)).items()},
     ) as logger:
         yield logger
 
@@ -120,6 +129,7 @@ def log_results(
     backbone: nn.Module,
     history: list[RoundResult],
     baseline: Metrics,
+    lifetime: Lifetime | None,
     tracker: Any,
 ) -> None:
     """Write curves, predictions and the trained ``backbone`` with its privacy statement to MLflow."""
@@ -137,12 +147,15 @@ def log_results(
         tracker.log_picture(epsilon_plot(history), "epsilon")
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
+    if lifetime is not None:
+        tracker.log_lifetime(lifetime.spent.epsilon, lifetime.earlier_runs)
     if config.tracking.log_model:
         last = history[-1]
         statement = {
             "unit": config.privacy.unit.value,
             "epsilon": last.epsilon,
             "delta": last.delta,
+            "relation": relation_of(config),
             "data": training.name,
             "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
         }

@@ -1,6 +1,9 @@
-"""Shared by all tests: a private cache, real data where there is some, and a tiny run."""
+"""Shared by all tests: a private cache and ledger, real data where there is some, and a tiny run."""
 
+import atexit
+import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +13,11 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
+
+# on import, so that no test and no environment that one copies ever names the user's own privacy ledger
+_STATE = tempfile.TemporaryDirectory(prefix="fedpriv-state-")
+atexit.register(_STATE.cleanup)
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -24,6 +32,14 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["FEDPRIV_CACHE"]
     else:
         os.environ["FEDPRIV_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def _own_ledger(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Give every test, and the processes that it starts, a state directory, and so a ledger, of its own."""
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    # the folder appears with the first thing that is kept there
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path(_STATE.name, name)))
 
 
 @pytest.fixture(scope="session")

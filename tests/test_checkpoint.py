@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.arrays import read_npz
-from fedpriv.checkpoint import Checkpoint, Kept, RunRecord, Snapshot
+from fedpriv.checkpoint import Checkpoint, RunRecord
 from fedpriv.errors import UserError
 from fedpriv.results import RoundResult
+from fedpriv.snapshot import Kept, Snapshot
 from fedpriv.training.party import ClientMemory
 
 RECORD = RunRecord(
@@ -42,6 +43,7 @@ SNAPSHOT = Snapshot(
         },
         ended=False,
         lost_releases=(4, 3),
+        attempts=2,
     ),
 )
 
@@ -60,6 +62,7 @@ def assert_same(found, written):
     assert (found.parameters.tobytes(), found.layout) == (written.parameters.tobytes(), written.layout)
     kept, other = found.kept, written.kept
     assert (kept.ended, kept.lost_releases) == (other.ended, other.lost_releases)
+    assert kept.attempts == other.attempts
     assert {n: a.tobytes() for n, a in kept.arrays.items()} == {
         n: a.tobytes() for n, a in other.arrays.items()
     }
@@ -180,7 +183,7 @@ def test_another_version_is_refused_in_one_line_that_names_both(saved, change):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":2,"version":"0.1.0"}'],
+    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":3,"version":"0.1.0"}'],
     ids=lambda text: text[:12],
 )
 def test_a_damaged_record_is_one_line(saved, text):
@@ -235,6 +238,7 @@ def facts(**changes):
         "privacy": {},
         "ended": False,
         "lost_releases": [],
+        "attempts": 0,
         "arrays": ["layout", "parameters"],
         **changes,
     }
@@ -257,6 +261,8 @@ BAD = {
     "a lost sum of nobody": {"facts": facts(lost_releases=[4, 0])},
     "a lost sum of true": {"facts": facts(lost_releases=[True])},
     "lost sums of text": {"facts": facts(lost_releases="44")},
+    "a round begun less than never": {"facts": facts(attempts=-1)},
+    "a round begun yes": {"facts": facts(attempts=True)},
     "parameters of another type": {"parameters": np.zeros(2)},
     "parameters of another shape": {"parameters": np.zeros((2, 2), np.float32)},
     "the head of an unknown client": {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.he.envelope import Envelope, Expected, Header, check_mask, open_envelope, open_signed, seal
+from fedpriv.he.envelope import Draft, Envelope, Expected, Header, check_mask, open_envelope, open_signed
 from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.joint_key import assemble
 from fedpriv.he.packing import plan_packing, quantise
@@ -65,20 +65,10 @@ class Federation:
     def seal(self, client: int, update: FloatVector, weight: float, random: np.random.Generator) -> bytes:
         """Return all that one client sends: weighted, encoded, encrypted, hashed and signed."""
         codec = self._clients[client]
-        encoded = codec.encode(update * np.float32(weight), random)
-        header = Header(
-            scheme=codec.scheme,
-            run_id=_RUN,
-            round=_ROUND,
-            client=client,
-            parameters=self._length,
-            layout=self._layout,
-            start=_START,
-            codec=codec.digest,
-            examples=_EXAMPLES,
-            weight=weight,
-        )
-        return seal(header, encoded.mask, encoded.body, self._signers[client])
+        draft = Draft(codec.mask_bytes(self._length), codec.body_bytes(self._length))
+        codec.encode_into(update * np.float32(weight), draft.mask, draft.body, random)
+        header = Header(**self._said(client), examples=_EXAMPLES, weight=weight)
+        return draft.seal(header, self._signers[client])
 
     def aggregator(self) -> Any:
         """Return the server's empty sum."""
@@ -88,6 +78,7 @@ class Federation:
         """Check one envelope and add its body; return what the holders will ask for."""
         expected = self._expected(client, _EXAMPLES, weight)
         envelope: Envelope = open_envelope(data, expected, self._enrolment.clients[client], len(data))
+        self._server.check_mask(envelope.mask, self._length)
         total.add(envelope.body)
         return Received(envelope.signed, bytes(envelope.mask))
 
@@ -101,21 +92,27 @@ class Federation:
         return self._holders[number].open([one.mask for one in received], body_sum, self._length)
 
     def _expected(self, client: int, examples: int | None, weight: float | None) -> Expected:
-        codec = self._clients[client]
+        codec = self._server
         return Expected(
-            scheme=codec.scheme,
-            run_id=_RUN,
-            round=_ROUND,
-            client=client,
-            parameters=self._length,
-            layout=self._layout,
-            start=_START,
-            codec=codec.digest,
+            **self._said(client),
             mask_bytes=codec.mask_bytes(self._length),
             body_bytes=codec.body_bytes(self._length),
             examples=examples,
             weight=weight,
         )
+
+    def _said(self, client: int) -> dict[str, Any]:
+        """Return the fields of an envelope that its receiver knows as its sender does."""
+        return {
+            "scheme": self._server.scheme,
+            "run_id": _RUN,
+            "round": _ROUND,
+            "client": client,
+            "parameters": self._length,
+            "layout": self._layout,
+            "start": _START,
+            "codec": self._server.digest,
+        }
 
 
 def _make_key(codec: Any, parties: Sequence[Path], enrolment: Enrolment) -> bytes:

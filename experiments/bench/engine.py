@@ -93,7 +93,7 @@ def _bare(config: Any, text: str, threads: int) -> dict[str, Any]:
     """Train the same clients on the same batches without any framework."""
     import torch
 
-    from fedpriv.config.builders import build_server_plan, build_site
+    from fedpriv.config.parties import build_server_plan, build_site
     from fedpriv.federated.engines.allocator import keep_freed_memory
     from fedpriv.seeding import derive, generator
     from fedpriv.training.local import train_plain
@@ -169,7 +169,7 @@ def _engine(launch: Callable[[Any, Any], None], text: str, side_by_side: int) ->
 
 def _run_way(way: str) -> dict[str, Any]:
     from fedpriv.config.compose import compose_run
-    from fedpriv.runner import key_folder
+    from fedpriv.run_keys import key_folder
     from fedpriv.training.local import warm_up
 
     config = compose_run(*OVERRIDES)
@@ -181,7 +181,7 @@ def _run_way(way: str) -> dict[str, Any]:
 
 
 def _run_with_keys(way: str, config: Any) -> dict[str, Any]:
-    from fedpriv.config.builders import to_json
+    from fedpriv.config.as_json import to_json
 
     text = to_json(config)
     if way.startswith("bare"):

@@ -70,7 +70,7 @@ def _make(path: Path, count: int) -> int:
 
     from fedpriv.formats.image_record import ImageHeader, pack_image_record
     from fedpriv.formats.record_index import write_index
-    from fedpriv.formats.recordio import RecordWriter
+    from fedpriv.formats.recordio_writer import RecordWriter
 
     random = np.random.default_rng(0)
     ramp = np.linspace(0, 200, 112, dtype=np.float32)

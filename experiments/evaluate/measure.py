@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from experiments.evaluate.saved_models import SavedModel
-from fedpriv.config.builders import build_data, protocol_of, to_json
+from fedpriv.config.as_json import to_json
+from fedpriv.config.datasets import build_data, protocol_of
 from fedpriv.config.saved import restored
 from fedpriv.config.schema import Protocol, RunConfig
 from fedpriv.data.dataset import ImageDataset

@@ -6,14 +6,18 @@ from typing import Any
 
 from torch import nn
 
-from fedpriv.checkpoint import Checkpoint, RunRecord, Snapshot
-from fedpriv.config.builders import build_backbone, build_data, build_privacy, sum_plan_of, to_json
+from fedpriv.checkpoint import Checkpoint, RunRecord
+from fedpriv.config.as_json import to_json
+from fedpriv.config.datasets import build_data
+from fedpriv.config.models import build_backbone
+from fedpriv.config.privacy import build_privacy, relation_of, sum_plan_of
 from fedpriv.config.saved import restored
 from fedpriv.errors import UserError
 from fedpriv.federated.strategy.books import releases
 from fedpriv.privacy import accounting
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.privacy.sum_plan import SumPlan
+from fedpriv.snapshot import Snapshot
 from fedpriv.training.parameters import FlatParameters
 
 
@@ -91,6 +95,7 @@ def from_checkpoint(folder: Path) -> SavedModel:
         "unit": config.privacy.unit.value,
         "epsilon": epsilon,
         "delta": config.privacy.delta if private else None,
+        "relation": relation_of(config),
         "data": training.name,
         "noise": config.privacy.noise.value if private else None,
     }

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.evaluate.measure import Evaluation
-from fedpriv.console import number_text
+from fedpriv.console.wording import number_text
 
 
 def print_evaluation(console: Console, found: Evaluation) -> None:

@@ -20,7 +20,7 @@ class EarlyCheck(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See the class."""
-        from fedpriv.config.builders import typed
+        from fedpriv.config.as_json import typed
         from fedpriv.config.checks import check
 
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import OverrideParseException
@@ -25,6 +26,27 @@ def explain(error: BaseException) -> str:
     return " ".join((_syntax(chain) or _choice(whole) or _key(chain, whole) or _value(chain, whole)).split())
 
 
+def explain_group(error: ValueError, overrides: Iterable[str], configs: Path) -> str | None:
+    """Return one line for a group that is set to null or a number; None for any other error.
+
+    Hydra's own complaint names neither group nor value.
+
+    Args:
+        error: what composing raised.
+        overrides: as typed, ``KEY=VALUE``.
+        configs: folder of the groups.
+    """
+    if "Config group override" not in str(error):
+        return None
+    for override in overrides:
+        key, given, value = override.partition("=")
+        group = key.partition("@")[0].lstrip("+")
+        choices = sorted(file.stem for file in (configs / group).glob("*.yaml")) if group else []
+        if given and choices and value not in choices:
+            return _no_choice(group, value, choices)
+    return "a group is set to what is no name; name one of its choices, see --help"
+
+
 def needs(message: str) -> str:
     """Return what a value must be, from OmegaConf's complaint about it."""
     if "converted to Integer" in message:
@@ -35,6 +57,8 @@ def needs(message: str) -> str:
         return "needs true or false"
     if match := re.search(r"expected one of \[([^\]]*)\]", message):
         return f"choose one of {match[1]}"
+    if "is not a ListConfig" in message or "with ListConfig" in message:
+        return "needs a list in brackets, e.g. [a,b]"
     if "is not Optional" in message or "Incompatible value 'None'" in message:
         return "needs a value, not null"
     return f"{message.splitlines()[0]}; mend the value" if message else "is not possible; mend the value"
@@ -75,14 +99,21 @@ def _syntax(chain: list[BaseException]) -> str | None:
 
 
 def _choice(whole: str) -> str | None:
-    if match := re.search(r"Could not find '([^']+)'", whole):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", whole):
+        group, _, value = match[1].rpartition("/")
         options = re.search(r"Available options in '[^']+':\n((?:\t.*\n?)+)", whole)
-        choices = options[1].split() if options else []
-        mend = f"choose one of {', '.join(choices)}" if choices else "look into configs/ for what there is"
-        return f"{'='.join(match[1].rsplit('/', 1))}: there is no such choice; {mend}"
+        return _no_choice(group, value, options[1].split() if options else [])
     if match := re.search(r"You must specify '([^']+)'", whole):
         return f"{match[1]}: is missing; name one, e.g. {match[1]}=..."
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", whole):
+        return f"{match[1]}: are several values; add -m to run with each of them, or write a list as [a,b]"
     return None
+
+
+def _no_choice(group: str, value: str, choices: Iterable[str]) -> str:
+    listed = ", ".join(choices)
+    mend = f"choose one of {listed}" if listed else f"look into configs/{group} for what there is"
+    return f"{group}={value}: there is no such choice; {mend}"
 
 
 def _key(chain: list[BaseException], whole: str) -> str | None:

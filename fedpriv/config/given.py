@@ -8,9 +8,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fedpriv.config.builders import typed
-from fedpriv.config.compose import compose_run
-from fedpriv.config.explain import explain
+from fedpriv.config.as_json import typed
+from fedpriv.config.compose import CONFIGS, compose_run
+from fedpriv.config.explain import explain, explain_group
 from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 
@@ -26,6 +26,7 @@ def compose_given(overrides: Sequence[str]) -> RunConfig:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(explain(error)) from error
     except ValueError as error:
-        if "Config group override" not in str(error):
+        line = explain_group(error, overrides, CONFIGS)
+        if line is None:
             raise
-        raise UserError("a group is set to null; name one of its choices") from error
+        raise UserError(line) from error

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedpriv.config.builders import typed
+from fedpriv.config.as_json import typed
 from fedpriv.config.explain import explain
 from fedpriv.config.given import compose_given
 from fedpriv.config.schema import RunConfig

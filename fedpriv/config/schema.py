@@ -49,6 +49,20 @@ class NoiseBy(Enum):
     server = "server"
 
 
+class Gradients(Enum):
+    """How DP-SGD computes the gradients of single examples."""
+
+    auto = "auto"
+    opacus = "opacus"
+
+
+class Clipping(Enum):
+    """Whether the clipping norm of client-level privacy moves."""
+
+    fixed = "fixed"
+    adaptive = "adaptive"
+
+
 class Scheme(Enum):
     """How updates travel."""
 
@@ -130,7 +144,9 @@ class FederationConfig:
 class PrivacyConfig:
     """Differential privacy: of images (:mod:`fedpriv.privacy.plan`) or clients (``privacy.sum_plan``).
 
-    ``noise_by`` counts with ``unit: client`` only.
+    ``noise_by`` and ``clipping`` count with ``unit: client`` only, ``target_quantile`` and ``clipping_rate``
+    with ``clipping: adaptive`` only, see :mod:`fedpriv.privacy.adaptive_clipping`; ``gradients`` with
+    ``unit: sample`` only, see :mod:`fedpriv.privacy.per_example`.
     """
 
     unit: PrivacyUnit = PrivacyUnit.none
@@ -138,8 +154,14 @@ class PrivacyConfig:
     delta: float | None = None
     noise_multiplier: float | None = None
     clipping_norm: float = 1.0
+    clipping: Clipping = Clipping.fixed
+    target_quantile: float = 0.5
+    clipping_rate: float = 0.2
     noise: NoiseSource = NoiseSource.secure
     noise_by: NoiseBy = NoiseBy.clients
+    gradients: Gradients = Gradients.auto
+    ledger: str | None = "default"
+    lifetime_epsilon: float | None = None
 
 
 @dataclass
@@ -192,12 +214,14 @@ class RunConfig:
 
     With ``mode: centralized`` all training images are in one place and there are no clients: of
     ``federation`` only ``rounds`` counts, of ``engine`` only ``threads``; ``partition`` and
-    ``strategy`` have no effect.
+    ``strategy`` have no effect. ``run_id`` and ``first_run_id`` are made by the run: the identifier of
+    this process's part, and of the first part where it goes on with one.
     """
 
     mode: Mode = Mode.federated
     seed: int = 0
     run_id: str | None = None
+    first_run_id: str | None = None
     task: Any = MISSING
     data: Any = MISSING
     model: Any = MISSING

@@ -17,7 +17,7 @@ from fedpriv.data.eye_region import face_view, grown_to_square
 from fedpriv.errors import UserError
 from fedpriv.formats.affectnet import list_images, read_expression, read_table
 from fedpriv.formats.crop import Box
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import check_input
 
 CARD = DatasetCard(
     name="affectnet",
@@ -100,6 +100,7 @@ def load(
         images=images,
         held_out=listing.held_out,
         max_images=max_images,
+        pictures=lambda chosen: (listing.paths[index] for index in chosen.tolist()),
     )
 
 
@@ -141,7 +142,7 @@ def _folders(base: Path) -> _Listing:
 
 def _csv(base: Path) -> _Listing:
     for name in _TABLES:
-        check_file(base / name, base, _MAX_TABLE_BYTES)
+        check_input(base / name, _MAX_TABLE_BYTES, base)
     tables = [read_table(base / name) for name in _TABLES]
     first = tables[0].paths[0]
     images = next((base / name for name in _IMAGE_FOLDERS if (base / name / first).is_file()), None)

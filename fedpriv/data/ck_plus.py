@@ -116,6 +116,7 @@ def load(
         sources=sources,
         images=images,
         people=(np.array([place[sequence.subject] for sequence, _, _ in shown], dtype=np.int64), names),
+        pictures=lambda chosen: (shown[index][0].image(base, shown[index][1]) for index in chosen.tolist()),
     )
 
 

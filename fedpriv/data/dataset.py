@@ -24,6 +24,8 @@ class ImageDataset:
         held_out: (N,) bool, True for the test part of the split that the data set's authors
             published; None where they published none.
         pairs: the published verification pairs, indices into these images; None without any.
+        origins: (N,) uint64, what each image was made from, see :mod:`fedpriv.data.origins`; None where
+            the loader does not tell, so that images are known by their pixels.
 
     Raises:
         ValueError: when shapes or dtypes do not agree.
@@ -37,6 +39,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     held_out: NDArray[np.bool_] | None = None
     pairs: VerificationPairs | None = None
+    origins: NDArray[np.uint64] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes."""
@@ -53,6 +56,10 @@ class ImageDataset:
         if self.held_out is not None and (self.held_out.shape != (count,) or self.held_out.dtype != np.bool_):
             raise ValueError(
                 f"held_out: need bool ({count},), got {self.held_out.dtype} {self.held_out.shape}"
+            )
+        if self.origins is not None and (self.origins.shape != (count,) or self.origins.dtype != np.uint64):
+            raise ValueError(
+                f"origins: need uint64 ({count},), got {self.origins.dtype} {self.origins.shape}"
             )
         if self.class_names and count:
             if self.targets.ndim != 1 or self.targets.dtype.kind not in "iu":
@@ -94,6 +101,7 @@ class ImageDataset:
             subjects=self.subjects[indices],
             held_out=None if self.held_out is None else self.held_out[indices],
             pairs=None,
+            origins=None if self.origins is None else self.origins[indices],
         )
 
     def of_subjects(self, subjects: NDArray[np.int64]) -> "ImageDataset":

@@ -12,6 +12,7 @@ from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.decoded import decoded_images
 from fedpriv.data.emotions import EMOTIONS, LabelTable, canonical
 from fedpriv.data.eye_region import FaceView
+from fedpriv.data.origins import of_files
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.crop import Box, read_picture
 
@@ -33,6 +34,7 @@ def expression_dataset(
     held_out: NDArray[np.bool_] | None = None,
     people: tuple[Indices, tuple[str, ...]] | None = None,
     max_images: int | None = None,
+    pictures: Callable[[Indices], Iterable[Path]] | None = None,
 ) -> ImageDataset:
     """Keep the images that show one of the seven expressions, and decode them once.
 
@@ -52,6 +54,8 @@ def expression_dataset(
             name nobody: every image then counts as its own person, ``image000123`` by its index among
             the N.
         max_images: keep at most so many, evenly spaced over the data set; None keeps all.
+        pictures: the one file that each of the images at some indices is cut out of; None where there is
+            no file for each.
 
     Raises:
         UserError: when ``max_images`` is below 1, or no image shows one of the seven expressions.
@@ -89,6 +93,7 @@ def expression_dataset(
         subject_names=names,
         class_names=EMOTIONS,
         held_out=None if held_out is None else held_out[kept],
+        origins=None if pictures is None else of_files(name, list(pictures(kept))),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.origins import of_files
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import list_identities, read_image
 
@@ -75,7 +76,8 @@ def load(
         )
     subjects = np.repeat(np.arange(len(people), dtype=np.int64), [len(files) for _, files in people])
     images = np.empty((len(subjects), 3 if colour else 1, height, width), dtype=np.uint8)
-    for row, path in zip(images, (path for _, files in people for path in files), strict=True):
+    paths = [path for _, files in people for path in files]
+    for row, path in zip(images, paths, strict=True):
         row[...] = read_image(path, height, width, colour)
     return ImageDataset(
         name=f"identity_folder:{folder.resolve().name}",
@@ -83,4 +85,5 @@ def load(
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(name for name, _ in people),
+        origins=of_files("identity_folder", paths),
     )

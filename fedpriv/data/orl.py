@@ -6,6 +6,7 @@ import numpy as np
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.origins import of_files
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import open_image, read_image
 
@@ -52,8 +53,8 @@ def load(root: str, height: int = 56, width: int = 46, max_people: int | None = 
         raise UserError(f"data.root={root}: no such folder; {CARD.hint}")
     boundary = folder.resolve()
     images = np.empty((people * IMAGES, 1, height, width), dtype=np.uint8)
-    for row in range(people * IMAGES):
-        path = folder / f"s{row // IMAGES + 1}" / f"{row % IMAGES + 1}.pgm"
+    paths = [folder / f"s{row // IMAGES + 1}" / f"{row % IMAGES + 1}.pgm" for row in range(people * IMAGES)]
+    for row, path in enumerate(paths):
         if not path.is_file():
             raise UserError(f"data.root={root}: {path.parent.name}/{path.name} is missing; {CARD.hint}")
         if not path.resolve().is_relative_to(boundary):
@@ -72,4 +73,5 @@ def load(root: str, height: int = 56, width: int = 46, max_people: int | None = 
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"s{person + 1}" for person in range(people)),
+        origins=of_files("orl", paths),
     )

@@ -92,4 +92,5 @@ def load(
         images=decode,
         held_out=listed.test,
         max_images=max_images,
+        pictures=lambda chosen: map(path, chosen.tolist()),
     )

@@ -10,6 +10,7 @@ from fedpriv.data.cache import cached_arrays
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.decoded import decoded_images, fingerprint
+from fedpriv.data.origins import of_contents
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.face_rec import FaceRec
 from fedpriv.formats.identity_folder import decode_image
@@ -97,6 +98,11 @@ def load(
                     raise FormatError(rec, offset, reason)
                 yield decode_image(content, f"{rec}: offset {offset}", height, width, colour)
 
+    def contents() -> Iterator[bytes | memoryview]:
+        with RecordReader(rec) as reader:
+            for offset in offsets[order].tolist():
+                yield unpack_image_record(reader.read_at(offset), rec, offset)[1]
+
     subjects = np.searchsorted(chosen, labels[order]).astype(np.int64)
     return ImageDataset(
         name=f"recordio:{rec.stem}",
@@ -111,6 +117,12 @@ def load(
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"{label:08d}" for label in chosen.tolist()),
+        origins=cached_arrays(
+            "origins_recordio",
+            _VERSION,
+            {"sources": fingerprint(sources), "min_images": min_images, "people": len(chosen)},
+            lambda: {"origins": of_contents(contents(), len(order))},
+        )["origins"],
     )
 
 

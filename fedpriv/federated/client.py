@@ -4,18 +4,20 @@ import time
 
 import numpy as np
 
-from fedpriv.federated import faults
+from fedpriv.federated import clipping, faults
 from fedpriv.federated.messages import MessageError, TrainReply, TrainRequest
 from fedpriv.federated.site import Site
-from fedpriv.federated.start import start_digest
+from fedpriv.federated.start import Kind, codec_of_run, start_digest
 from fedpriv.he.codec import KeyRefused, UpdateCodec
-from fedpriv.he.envelope import Header, seal
+from fedpriv.he.envelope import Draft, Header
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.packing import NonFiniteUpdate
-from fedpriv.privacy.client_level import clip
+from fedpriv.he.packing_plan import coarse_fraction
+from fedpriv.privacy.charge import Concentrated, SampledGaussian
+from fedpriv.privacy.purse import BudgetSpent
 from fedpriv.seeding import derive, generator
 from fedpriv.training.parameters import FlatParameters
-from fedpriv.training.party import BudgetSpent, ClientMemory, learns, train_round
+from fedpriv.training.party import ClientMemory, learns, train_round
 from fedpriv.training.sensitivity import sensitivity_map
 from fedpriv.types import FloatVector
 
@@ -25,21 +27,26 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
 
     The reply carries ``weight * (w_local - w_global)``, encoded, and signed by the client together
     with what it is and what it was made from. ``memory`` is brought up to date; the privacy a round
-    costs is written there before the first noisy step. With client-level privacy the weighted change
-    is clipped, and the codec adds the client's share of the noise.
+    costs is written there before the first noisy step, and in the site's ledger before it is in the
+    reply. With client-level privacy the weighted change is clipped, and the codec adds the client's share
+    of the noise.
 
     Raises:
-        MessageError: ``budget_spent`` when the round would pass the target epsilon or, with client-level
-            privacy, is none of the planned ones,
+        MessageError: ``budget_spent`` when the round would pass the target epsilon, or what all runs may
+            spend, or, with client-level privacy, is none of the planned ones,
             ``non_finite`` when training diverged, ``malformed`` for a bad request, ``wrong_run``
-            for one of another run, ``wrong_selection`` for another choice of coordinates to encrypt
-            than before, or the cause for which a joint key was refused.
+            for one of another run, ``wrong_round`` before the first, ``wrong_selection`` for another
+            choice of coordinates to encrypt than before, or the cause for which a joint key was refused.
     """
+    if request.round < 1:
+        # round 0 is that of the sensitivity maps: an update among them could be told from their sum
+        raise MessageError("wrong_round")
     fault, level = site.faults.get(client), site.client_level
     faults.before_training(fault)
     if level is not None and not 1 <= request.round <= site.rounds:
         # key holders open each round once: so much, and no more, is the noise planned for
         raise MessageError("budget_spent")
+    clip = clipping.clipper(level, request.settings)
     # before any privacy is spent: without keys the update would be lost
     codec, signer = _checked(site, client, request)
     if site.selection is not None:
@@ -51,15 +58,17 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
     trained = time.perf_counter()
     update *= np.float32(request.weight)
     update = faults.spoil(fault, update)
-    if level is not None:
-        update = clip(update, level.plan.clipping_norm)
-    sealed, clipped = _seal(site, codec, signer, client, request, update)
+    update = clip(update)
+    sealed, clipped = _seal_paid(site, codec, signer, client, request, update)
     metrics |= {
         "examples": float(len(site.shares[client])),
         "train-seconds": trained - started,
         "encrypt-seconds": time.perf_counter() - trained,
         "clipped-fraction": clipped,
     }
+    if codec.step and level is None:
+        # not beside the noise of client-level privacy, which is meant to drown single coordinates
+        metrics["coarse-fraction"] = coarse_fraction(update, codec.step)
     if np.isfinite(loss):
         metrics["train-loss"] = loss
     return TrainReply(codec.scheme, sealed, metrics)
@@ -93,7 +102,7 @@ def sensitivity(site: Site, client: int, request: TrainRequest) -> TrainReply:
         raise MessageError("non_finite") from None
     computed = time.perf_counter()
     made *= np.float32(request.weight * site.map_scale)
-    sealed, clipped = _seal(site, codec, signer, client, request, made)
+    sealed, clipped = _seal(site, codec, signer, client, request, made, kind="map")
     figures = {
         "examples": float(len(site.shares[client])),
         "train-seconds": computed - started,
@@ -125,7 +134,17 @@ def _optimise(
     proximal_mu = request.settings.get("proximal-mu", 0.0)
     try:
         loss = train_round(
-            site, client, request.round, head, site.data(client), plan, memory, proximal_mu=proximal_mu
+            site,
+            client,
+            request.round,
+            head,
+            site.data(client),
+            plan,
+            memory,
+            proximal_mu=proximal_mu,
+            paying=None
+            if plan is None
+            else site.paying(client, SampledGaussian.of_round(plan), request.round),
         )
     except BudgetSpent:
         raise MessageError("budget_spent") from None
@@ -141,7 +160,7 @@ def _optimise(
     }
 
 
-def _seal(
+def _seal_paid(
     site: Site,
     codec: UpdateCodec,
     signer: SigningKey,
@@ -149,10 +168,34 @@ def _seal(
     request: TrainRequest,
     update: FloatVector,
 ) -> tuple[bytes, float]:
+    """Seal an update; what client-level privacy makes of it is in the ledger before it leaves."""
+    level = site.client_level
+    if level is None:
+        return _seal(site, codec, signer, client, request, update)
+    # with no more noise than is certain to be in the sum, whoever else replies and whoever draws it
+    release = Concentrated.of_release(level.plan, level.plan.contributors)
+    try:
+        with site.paying(client, release, request.round):
+            return _seal(site, codec, signer, client, request, update)
+    except BudgetSpent:
+        raise MessageError("budget_spent") from None
+
+
+def _seal(
+    site: Site,
+    codec: UpdateCodec,
+    signer: SigningKey,
+    client: int,
+    request: TrainRequest,
+    update: FloatVector,
+    kind: Kind = "update",
+) -> tuple[bytes, float]:
     level = site.client_level
     noise = None if level is None else level.source(client, request.round)
+    rounding = generator(site.seed, "rounding", client, request.round)
+    draft = Draft(codec.mask_bytes(len(update)), codec.body_bytes(len(update)))
     try:
-        encoded = codec.encode(update, generator(site.seed, "rounding", client, request.round), noise)
+        clipped = codec.encode_into(update, draft.mask, draft.body, rounding, noise)
     except NonFiniteUpdate:
         raise MessageError("non_finite") from None
     header = Header(
@@ -162,10 +205,9 @@ def _seal(
         client=client,
         parameters=len(update),
         layout=site.parameters.layout.digest,
-        start=start_digest(request.parameters, request.settings),
-        codec=codec.digest,
+        start=start_digest(site.run_digest, request.parameters, request.settings, kind),
+        codec=codec_of_run(codec.digest, site.run_digest),
         examples=len(site.shares[client]),
         weight=request.weight,
     )
-    sealed = seal(header, memoryview(encoded.mask), memoryview(encoded.body), signer)
-    return sealed, encoded.clipped / max(1, len(update))
+    return draft.seal(header, signer), clipped / len(update)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from flwr.app import Context, Message, RecordDict
@@ -56,7 +56,10 @@ def make_client_app(
     A node is client ``partition-id`` of its node config. The nodes after the last client are the
     key holders of a simulation, numbered from 0; on real sites a key holder's node config says its
     number as ``holder``, and every node config says as ``key-folder`` where the party's keys and its
-    enrolment are: otherwise the configuration, which is the server's word, names that folder too.
+    enrolment are: otherwise the configuration, which is the server's word, names that folder too. A node
+    config of a real site also decides on its ledger of privacy: ``ledger-folder`` says where it is, or it
+    is where this user's is by default, and ``lifetime-epsilon`` what all runs may spend, which the server
+    can only lower.
 
     Args:
         build_site: makes (or finds again) the site for a configuration.
@@ -70,11 +73,7 @@ def make_client_app(
 
     def configuration(context: Context) -> str:
         text = config if config is not None else str(context.run_config[CONFIG_KEY])
-        if "key-folder" not in context.node_config:
-            return text
-        plain = json.loads(text)
-        plain["secure"]["key_folder"] = str(context.node_config["key-folder"])
-        return json.dumps(plain)
+        return _with_own(text, context.node_config)
 
     def holder_number(context: Context) -> int | None:
         """Return the number of the key holder that this node is, or None for a client."""
@@ -154,6 +153,24 @@ def make_client_app(
         return _answer(message, answer)
 
     return app
+
+
+def _with_own(text: str, own: Mapping[str, object]) -> str:
+    """Return the configuration with what is the party's own, as its node config says it."""
+    if not {"key-folder", "ledger-folder", "lifetime-epsilon"} & own.keys():
+        return text
+    plain = json.loads(text)
+    if "key-folder" in own:
+        plain["secure"]["key_folder"] = str(own["key-folder"])
+    privacy = plain.setdefault("privacy", {})
+    privacy["ledger"] = str(own.get("ledger-folder", "default"))
+    if "lifetime-epsilon" in own:
+        limits = [own["lifetime-epsilon"], privacy.get("lifetime_epsilon")]
+        try:
+            privacy["lifetime_epsilon"] = min(float(str(limit)) for limit in limits if limit is not None)
+        except ValueError:
+            raise UserError(f"node config: lifetime-epsilon={limits[0]}: needs a number") from None
+    return json.dumps(plain)
 
 
 def _partition(context: Context) -> int:

@@ -11,6 +11,7 @@ from flwr.app import Message
 from fedpriv.federated.messages import LARGEST_FIGURE, MessageError, TrainReply
 from fedpriv.federated.release import Accepted
 from fedpriv.federated.roster import Member
+from fedpriv.federated.start import codec_of_run
 from fedpriv.federated.strategy.session import Session
 from fedpriv.he.codec import Aggregator, PayloadError, SumError
 from fedpriv.he.envelope import SIGNED_BYTES, EnvelopeError, Expected, open_envelope
@@ -64,6 +65,15 @@ class Tally:
         """Return the sum of a figure over clients."""
         return sum(value for value, _ in self._figures.get(name, []))
 
+    def discard(self, cause: str) -> None:
+        """Count every update that came under ``cause``, one of :data:`OF_ROUNDS`: none of them is used."""
+        self.failures[cause], self.replied = self.replied, 0
+
+    def causes(self) -> str:
+        """Return what failed and how often, for a line of text."""
+        counted = ", ".join(f"{cause} x{count}" for cause, count in sorted(self.failures.items()))
+        return counted or "no cause given"
+
 
 class Collector:
     """Adds up the updates of one round.
@@ -85,16 +95,16 @@ class Collector:
         self, session: Session, server_round: int, asked: list[tuple[Member, float]], start: bytes
     ) -> None:
         """Expect one reply of each ``(member, weight)``, made from the model and settings of ``start``."""
-        codec, layout = session.codec, session.layout
+        codec, length = session.codec, session.update_length
         self.tally = Tally(asked=len(asked))
         level = session.client_level
         noise = None if level is None else level.source("server", server_round)
-        self.aggregator: Aggregator = codec.aggregator(layout.size, noise)
+        self.aggregator: Aggregator = codec.aggregator(length, noise)
         self.accepted = Accepted()
         self._session, self._round, self._start = session, server_round, start
         self._run_id = bytes.fromhex(session.run_id)
-        self._codec_digest = codec.digest
-        self._mask_bytes, self._body_bytes = codec.mask_bytes(layout.size), codec.body_bytes(layout.size)
+        self._codec_digest = codec_of_run(codec.digest, session.run_digest)
+        self._mask_bytes, self._body_bytes = codec.mask_bytes(length), codec.body_bytes(length)
         self._pending = {member.node_id: (member, weight) for member, weight in asked}
 
     def take(self, reply: Message) -> None:
@@ -137,7 +147,7 @@ class Collector:
             run_id=self._run_id,
             round=self._round,
             client=member.partition,
-            parameters=session.layout.size,
+            parameters=session.update_length,
             layout=session.layout.digest,
             start=self._start,
             codec=self._codec_digest,
@@ -152,7 +162,7 @@ class Collector:
             session.enrolment.clients[member.partition],
             max_bytes=SIGNED_BYTES + self._mask_bytes + self._body_bytes,
         )
-        session.codec.check_mask(envelope.mask, session.layout.size)
+        session.codec.check_mask(envelope.mask, session.update_length)
         self.aggregator.add(envelope.body)
         if session.codec.holders:
             # a copy, so that the body's bytes are not kept for the whole round

@@ -17,9 +17,7 @@ from fedpriv.federated.messages import (
 from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.envelope import SIGNED_BYTES
 from fedpriv.he.identity import SIGNATURE_BYTES
-
-STEPS = ("commit", "reveal", "endorse")
-"""How a committee makes its key, see :mod:`fedpriv.he.joint_key`."""
+from fedpriv.he.key_steps import STEPS
 
 MOST_KEY_BYTES = 1 << 24
 """A larger contribution to a committee's key is refused unread."""
@@ -31,7 +29,7 @@ class KeysRequest:
 
     Attributes:
         run_id: 32 hexadecimal digits.
-        step: one of :data:`STEPS`.
+        step: one of :data:`~fedpriv.he.key_steps.STEPS`.
         blobs: what all holders answered to the step before, in the order of their numbers.
     """
 

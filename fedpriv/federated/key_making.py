@@ -1,9 +1,10 @@
 """How the server carries a committee's key from holder to holder: it reads nothing and can alter nothing.
 
-Three steps over all holders (commit, reveal, endorse), see :mod:`fedpriv.he.joint_key`. What the
+Three steps over all holders (commit, reveal, endorse), see :mod:`fedpriv.he.ceremony`. What the
 server alters is refused by the holders, or later by the clients, who check every endorsement.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from fedpriv.errors import UserError
 from fedpriv.federated import holder_messages, messages
 from fedpriv.federated.answers import ask_keyholders
 from fedpriv.federated.holder_messages import KeysRequest
+from fedpriv.he.key_steps import STEPS
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,12 @@ class MadeKey:
     Attributes:
         data: opaque to the server.
         traffic: bytes to and from all holders.
+        seconds: all steps on the server's clock, the wait for the holders included.
     """
 
     data: bytes
     traffic: int
+    seconds: float = 0.0
 
 
 def make_key(grid: Grid, run_id: str, nodes: Sequence[int], timeout_s: float) -> MadeKey:
@@ -37,10 +41,11 @@ def make_key(grid: Grid, run_id: str, nodes: Sequence[int], timeout_s: float) ->
     """
     from fedpriv.he.joint_key import assemble
 
+    started = time.perf_counter()
     steps: list[list[bytes]] = []
     blobs: list[bytes] = []
     traffic = 0
-    for step in holder_messages.STEPS:
+    for step in STEPS:
         shared = holder_messages.pack_blobs(blobs)
         content = KeysRequest(run_id, step, blobs).to_content(shared)
         what = f"key making, step {step}"
@@ -53,4 +58,4 @@ def make_key(grid: Grid, run_id: str, nodes: Sequence[int], timeout_s: float) ->
         blobs = answers
     _, reveals, endorsements = steps
     data = assemble(reveals, endorsements)
-    return MadeKey(data, traffic)
+    return MadeKey(data, traffic, time.perf_counter() - started)

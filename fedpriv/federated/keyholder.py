@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedpriv.errors import UserError
+from fedpriv.federated.start import codec_of_run
 from fedpriv.he.answer import SignedAnswer, sign_answer
 from fedpriv.he.codec import Holder, PayloadError, SumError, UpdateCodec
 from fedpriv.he.envelope import (
@@ -47,9 +48,9 @@ class Refusal(ValueError):
     """A request that a key holder does not answer.
 
     Attributes:
-        cause: ``wrong_run``, ``already_released``, ``too_few_clients``, ``too_many_clients``,
-            ``unknown_client``, ``duplicate_client``, or a cause of the envelope, the payload or the
-            sum. Safe to send and to count.
+        cause: ``wrong_run``, ``wrong_round``, ``already_released``, ``too_few_clients``,
+            ``too_many_clients``, ``unknown_client``, ``duplicate_client``, or a cause of the envelope,
+            the payload or the sum. Safe to send and to count.
     """
 
     def __init__(self, cause: str) -> None:
@@ -64,9 +65,12 @@ class KeyHolder:
     Guarantee:
         - At most one answer per run and round, over all processes and restarts: two sums that
           differ in one client would reveal that client's update.
+        - No answer to another round than those that the run is planned to have.
         - An answer opens the sum of at least ``min_clients`` and at most ``max_clients`` clients
           that are enrolled, distinct, and signed for that run, round, layout and codec; the masks
           are those that they signed.
+        - They trained under the configuration that the holder itself was given: its rounds, its fewest
+          clients and its noise are theirs.
         - All of them started from one model with the same settings, and every example of every client
           has the same weight, as the clients have signed. A server that sends others another model
           or lighter weights would otherwise open one client's update among zeros.
@@ -96,8 +100,11 @@ class KeyHolder:
         enrolment: Enrolment,
         transcript: Transcript,
         run_id: bytes,
+        run: bytes,
         parameters: int,
         layout: bytes,
+        rounds: range,
+        last_round: int,
         min_clients: int,
         max_clients: int,
         signer: SigningKey,
@@ -111,27 +118,33 @@ class KeyHolder:
             enrolment: whose signatures count.
             transcript: where its decisions are kept.
             run_id: 16 bytes.
+            run: 32 bytes, digest of the configuration that rounds and clients are taken from.
             parameters: coordinates of an update.
             layout: 32 bytes, digest of the model's layout.
+            rounds: that it answers, e.g. ``range(1, 21)``.
+            last_round: after which the holder forgets its key, where that is the run's own.
             min_clients: fewest clients in a sum, at least 2.
             max_clients: most clients in a sum.
             signer: signs its answers.
 
         Raises:
-            UserError: when the limits contradict each other or the transcript is damaged.
+            UserError: when the limits contradict each other, the transcript is damaged, or the key is
+                another run's or holder's.
         """
         if not 2 <= min_clients <= max_clients:
             raise UserError(
-                f"secure.min_clients={min_clients}: a key holder opens sums of 2 to federation.clients="
-                f"{max_clients} clients"
+                f"secure.min_clients={min_clients}: a key holder opens sums of 2 to {max_clients} updates, "
+                "as many as federation.clients or federation.cohort says"
             )
         if max_clients > codec.max_clients:
             raise UserError(f"federation.clients={max_clients}: the codec sums at most {codec.max_clients}")
+        holder.require(run_id, number)
         self.number = number
         self._holder, self._codec, self._enrolment, self._transcript = holder, codec, enrolment, transcript
         self._run_id, self._parameters, self._layout = run_id, parameters, layout
-        self._min_clients, self._max_clients = min_clients, max_clients
-        self._signer = signer
+        self._last_round = last_round
+        self._rounds, self._min_clients, self._max_clients = rounds, min_clients, max_clients
+        self._signer, self._run = signer, run
         transcript.answered(run_id, 0)
 
     def open(self, request: OpenRequest) -> SignedAnswer:
@@ -155,6 +168,8 @@ class KeyHolder:
             self._transcript.note_failure(self._run_id, server_round, failed.cause)
             raise Refusal(failed.cause) from failed
         self._transcript.note_answer(self._run_id, server_round, answer)
+        if server_round == self._last_round:
+            self._holder.forget()
         return sign_answer(self._signer, self._run_id, server_round, self.number, answer)
 
     def _check(self, request: OpenRequest) -> list[int]:
@@ -163,6 +178,8 @@ class KeyHolder:
             raise Refusal("wrong_run")
         if not 0 <= request.round < 1 << 32 or len(request.masks) != len(request.signed):
             raise Refusal("malformed")
+        if request.round not in self._rounds:
+            raise Refusal("wrong_round")
         if len(request.signed) < self._min_clients:
             raise Refusal("too_few_clients")
         if len(request.signed) > self._max_clients:
@@ -193,7 +210,7 @@ class KeyHolder:
             parameters=self._parameters,
             layout=self._layout,
             start=None,
-            codec=self._holder.digest,
+            codec=codec_of_run(self._holder.digest, self._run),
             mask_bytes=self._codec.mask_bytes(self._parameters),
             body_bytes=self._codec.body_bytes(self._parameters),
             examples=None,

@@ -21,6 +21,7 @@ FIGURES = (
     "train-seconds",
     "encrypt-seconds",
     "clipped-fraction",
+    "coarse-fraction",
     "epsilon",
     "delta",
     "rdp",

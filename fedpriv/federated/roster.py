@@ -77,9 +77,10 @@ def discover(grid: Grid, clients: int, keyholders: int, timeout_s: float) -> Ros
         else:
             members[said.number] = Member(said.number, node, said.examples)
     if len(members) < clients or len(holders) < keyholders:
+        causes = ", ".join(sorted(set(problems))) or "no reply"
         raise UserError(
-            f"federation.clients={clients}: {len(members)} clients and {len(holders)} of {keyholders} key "
-            f"holders described themselves ({', '.join(sorted(set(problems))) or 'no reply'}); see their logs"
+            f"federation.clients={clients}: {len(members)} of {clients} clients and {len(holders)} of "
+            f"{keyholders} key holders described themselves ({causes}); see their logs"
         )
     return Roster(
         tuple(members[key] for key in sorted(members)), tuple(holders[key] for key in sorted(holders))

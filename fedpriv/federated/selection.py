@@ -7,7 +7,7 @@ from fedpriv.federated.keyholder import KeyHolder, OpenRequest, Refusal
 from fedpriv.federated.messages import MessageError
 from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.codec import UpdateCodec
-from fedpriv.he.selection import SelectionError, selected_count, unpack_selection
+from fedpriv.he.selection import SelectionError, unpack_choice
 from fedpriv.he.selective import select
 
 
@@ -18,7 +18,8 @@ class Selection:
     check. What it can check, it does.
 
     Guarantee:
-        - Exactly ceil(share * P) coordinates are selected.
+        - Exactly ceil(share * P) coordinates are selected, or all of them: what a server says that could
+          open no sum of sensitivity maps.
         - They stay the same for the whole run: a server that chose others in every round would have
           read all of them in clear in the end.
 
@@ -28,7 +29,7 @@ class Selection:
 
     def __init__(self, share: float, length: int) -> None:
         """Expect a selection of ``share`` of ``length`` coordinates."""
-        self._length, self._count = length, selected_count(share, length)
+        self._length, self._share = length, share
         self._packed: bytes | None = None
         self._made: tuple[UpdateCodec, UpdateCodec] | None = None
         self._lock = threading.Lock()
@@ -44,7 +45,7 @@ class Selection:
                 raise MessageError("wrong_selection")
             if self._made is None or self._made[0] is not inner:
                 try:
-                    selected = unpack_selection(packed, self._length, self._count)
+                    selected = unpack_choice(packed, self._length, self._share)
                 except SelectionError:
                     raise MessageError("wrong_selection") from None
                 self._made = inner, select(inner, selected)
@@ -70,10 +71,11 @@ class SelectingKeyHolder:
         """Prepare to answer.
 
         Args:
-            whole: opens round 0.
+            whole: opens round 0, and answers no other.
             selection: remembers the server's choice.
             inner: encrypts the selected coordinates.
-            around: makes what opens later rounds for a codec; on the same transcript as ``whole``.
+            around: makes what opens later rounds for a codec, up to the last one that is planned; on the
+                same transcript as ``whole``.
         """
         self._whole, self._selection, self._inner, self._around = whole, selection, inner, around
         self._made: tuple[UpdateCodec, KeyHolder] | None = None

@@ -17,6 +17,7 @@ from fedpriv.federated.key_making import MadeKey, make_key
 from fedpriv.federated.roster import Roster, discover
 from fedpriv.federated.strategy.base import Strategy
 from fedpriv.federated.strategy.session import Progress, RunObserver, Session
+from fedpriv.federated.strategy.unheard import PlanOf
 from fedpriv.he.codec import KeyRefused, UpdateCodec
 from fedpriv.he.identity import Enrolment
 from fedpriv.he.selective import clear_fraction
@@ -35,6 +36,7 @@ class ServerPlan:
 
     Attributes:
         run_id: 32 hexadecimal digits, fresh for every run and every resumption of one.
+        run_digest: 32 bytes, of the configuration that every node must have been given.
         seed: the run's seed.
         clients: expected number of clients.
         rounds: rounds to train.
@@ -54,9 +56,11 @@ class ServerPlan:
         select_top: share of the coordinates to encrypt, the most sensitive ones by all clients' maps;
             None leaves it to the codec.
         client_level: how sums are made noisy and accounted; None without client-level privacy.
+        plan_of: what clients of so many examples spend with sample-level privacy; None without.
     """
 
     run_id: str
+    run_digest: bytes
     seed: int
     clients: int
     rounds: int
@@ -75,6 +79,7 @@ class ServerPlan:
     progress: Progress | None = None
     select_top: float | None = None
     client_level: ClientLevel | None = None
+    plan_of: PlanOf | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
     codec, key = _with_key(grid, plan, roster)
     session = Session(
         run_id=plan.run_id,
+        run_digest=plan.run_digest,
         seed=plan.seed,
         roster=roster,
         enrolment=plan.enrolment,
@@ -108,9 +114,11 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
         holder_timeout_s=plan.client_timeout_s,
         public_key=None if key is None else key.data,
         key_traffic=0 if key is None else key.traffic,
+        key_seconds=0.0 if key is None else key.seconds,
         observers=tuple(plan.observers),
         progress=plan.progress,
         client_level=plan.client_level,
+        plan_of=plan.plan_of,
     )
     if plan.select_top is not None:
         start = parameters.read() if plan.progress is None else plan.progress.parameters

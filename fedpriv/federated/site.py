@@ -3,6 +3,8 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +17,14 @@ from fedpriv.errors import UserError
 from fedpriv.federated.selection import Selection
 from fedpriv.he import provision
 from fedpriv.he.codec import KeyRefused, UpdateCodec
-from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.identity import SigningKey
+from fedpriv.privacy.charge import Mechanism
 from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.example_set import ExampleSet
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
+from fedpriv.privacy.purse import Purse
 from fedpriv.tasks.base import Task
-from fedpriv.training.data import MOST_BYTES, ClientData, client_data
+from fedpriv.training.data import MOST_BYTES, ClientData, client_data, examples_of
 from fedpriv.training.local import LocalSettings
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.training.party import build_head
@@ -31,6 +36,7 @@ class Site:
 
     Attributes:
         run_id: 32 hexadecimal digits; a client answers no other run.
+        run_digest: 32 bytes, of the configuration that this site was built from.
         seed: the run's seed.
         rounds: planned rounds.
         task: what is learned.
@@ -46,9 +52,11 @@ class Site:
             configuration says it.
         map_scale: what sensitivity maps are multiplied by, so that the codec can represent 1.
         client_level: how updates are clipped and, by the codec, made noisy; None without.
+        purse: charges what is released to the ledger of whoever holds the images; None does not.
     """
 
     run_id: str
+    run_digest: bytes
     seed: int
     rounds: int
     task: Task
@@ -63,6 +71,7 @@ class Site:
     selection: Selection | None = None
     map_scale: float = 1.0
     client_level: ClientLevel | None = None
+    purse: Purse | None = None
 
     def __post_init__(self) -> None:
         """Flatten the backbone."""
@@ -71,6 +80,7 @@ class Site:
         self._data: OrderedDict[int, ClientData] = OrderedDict()
         self._bytes_held = 0
         self._plans: dict[int, SamplePlan] = {}
+        self._examples: dict[int, ExampleSet] = {}
         self._signers: dict[int, SigningKey] = {}
         self._keyed: dict[int, UpdateCodec] = {}
         self._public: tuple[bytes, UpdateCodec] | None = None
@@ -109,6 +119,32 @@ class Site:
             )
         return self._plans[client]
 
+    def examples(self, client: int) -> ExampleSet:
+        """Return what identifies one client's images in a ledger."""
+        if client not in self._examples:
+            self._examples[client] = examples_of(self.dataset(client))
+        return self._examples[client]
+
+    def paying(self, client: int, mechanism: Mechanism, number: int) -> AbstractContextManager[None]:
+        """Return the block in which a client releases something, see :meth:`Purse.paying`."""
+        if self.purse is None:
+            return nullcontext()
+        return self.purse.paying(self.examples(client), mechanism, number)
+
+    def make_up(self, due: Mapping[int, Mechanism], number: int, times: int) -> None:
+        """Charge round ``number``, begun ``times`` times, to the clients that it was charged less often.
+
+        Args:
+            due: what each of these clients would have released.
+            number: the round.
+            times: how often it was begun.
+
+        Raises:
+            UserError: when the ledger is damaged or cannot be written.
+        """
+        if self.purse is not None:
+            self.purse.make_up([(self.examples(client), due[client]) for client in due], number, times)
+
     def signer(self, client: int) -> SigningKey:
         """Return one client's signing key, read when it is first needed.
 
@@ -136,7 +172,7 @@ class Site:
             raise KeyRefused("no_public_key", "none was sent")
         digest = hashlib.sha256(public_key).digest()
         if self._public is None or self._public[0] != digest:
-            enrolment = Enrolment.load(provision.enrolment_file(self._keys()))
+            enrolment = provision.load_enrolment(self._keys())
             made = self.codec.with_public_key(public_key, bytes.fromhex(self.run_id), enrolment)
             self._public = digest, made
         return self._public[1]

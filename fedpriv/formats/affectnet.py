@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.files import atomic_output, open_input
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import atomic_output, open_input, read_input
 
 COLUMNS = (
     "subDirectory_filePath",
@@ -133,8 +132,7 @@ def read_expression(folder: Path, name: str) -> int:
             or of anything but a label.
     """
     path = folder / "annotations" / f"{name}_exp.npy"
-    check_file(path, folder, _MAX_NPY_BYTES)
-    data = path.read_bytes()
+    data = read_input(path, _MAX_NPY_BYTES, folder)
     start = 10 + int.from_bytes(data[8:10], "little")
     head = _NPY_HEADER.fullmatch(data[10:start])
     if data[:8] != b"\x93NUMPY\x01\x00" or head is None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import read_input
 
 LANDMARKS = 68
 IMAGES, EMOTIONS, POINTS = "cohn-kanade-images", "Emotion", "Landmarks"
@@ -152,5 +152,4 @@ def _names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
 
 
 def _text(path: Path, root: Path) -> str:
-    check_file(path, root, _MAX_BYTES)
-    return path.read_bytes().decode("ascii", errors="replace")
+    return read_input(path, _MAX_BYTES, root).decode("ascii", errors="replace")

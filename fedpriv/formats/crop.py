@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fedpriv.formats.files import read_input
 from fedpriv.formats.identity_folder import MAX_FILE_BYTES, open_image
-from fedpriv.formats.untrusted import check_file
 
 Box = tuple[float, float, float, float]
 """x and y of the top left corner, width, height; pixels, x to the right, y down."""
@@ -23,8 +23,7 @@ def read_picture(path: Path, root: Path, colour: bool) -> NDArray[np.uint8]:
     Raises:
         UserError: it is missing, too large, damaged, outside ``root`` or of another format.
     """
-    check_file(path, root, MAX_FILE_BYTES)
-    with open_image(path, path) as image:
+    with open_image(read_input(path, MAX_FILE_BYTES, root), path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"))
     return pixels.reshape(*pixels.shape[:2], -1)
 

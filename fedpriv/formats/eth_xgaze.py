@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import FormatError
 from fedpriv.formats.files import atomic_output
 from fedpriv.formats.hdf5 import open_hdf5, plain_dataset, read_rows, saved_hdf5
-from fedpriv.formats.untrusted import read_json
+from fedpriv.formats.json_file import read_json
 
 SPLIT = "train_test_split.json"
 MAX_SPLIT_BYTES = 2**20

@@ -26,7 +26,8 @@ from fedpriv.formats.image_record import (
     unpack_image_record,
 )
 from fedpriv.formats.record_index import index_line
-from fedpriv.formats.recordio import RecordReader, RecordWriter
+from fedpriv.formats.recordio import RecordReader
+from fedpriv.formats.recordio_writer import RecordWriter
 
 _PROPERTY_BYTES = 1024
 _PROPERTY = re.compile(rb"\s*([0-9]{1,8})\s*,\s*([0-9]{1,8})\s*,\s*([0-9]{1,8})\s*")

@@ -16,15 +16,17 @@ _BUFFER = 1 << 20
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def open_input(path: Path, limit: int | None = None) -> FileIO:
+def open_input(path: Path, limit: int | None = None, root: Path | None = None) -> FileIO:
     """Open a regular file for unbuffered reading.
 
     Args:
         path: the file; pipes, devices and folders are refused.
         limit: the most bytes that it may have; None sets no limit.
+        root: the folder that symbolic links may not lead out of; None lets them lead anywhere.
 
     Raises:
-        FormatError: the file is missing, unreadable, no regular file, or larger than ``limit``.
+        FormatError: the file is missing, unreadable, no regular file, larger than ``limit``, or outside
+            ``root``.
     """
     try:
         # a pipe would otherwise block before it can be refused
@@ -33,23 +35,39 @@ def open_input(path: Path, limit: int | None = None) -> FileIO:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the file") from error
     except ValueError as error:
         raise FormatError(path, None, "is no file name; check the path") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
+    try:
+        _check(path, os.fstat(descriptor), limit, root)
+    except FormatError:
         os.close(descriptor)
-        raise FormatError(path, None, "is no regular file; name a file")
-    if limit is not None and status.st_size > limit:
-        os.close(descriptor)
-        raise FormatError(path, None, f"{status.st_size} bytes, the limit is {limit}; check the file")
+        raise
     return FileIO(descriptor, "rb")
 
 
-def read_input(path: Path, limit: int) -> bytes:
+def _check(path: Path, status: os.stat_result, limit: int | None, root: Path | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError(path, None, "is no regular file; name a file")
+    if limit is not None and status.st_size > limit:
+        raise FormatError(path, None, f"{status.st_size} bytes, the limit is {limit}; check the file")
+    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        raise FormatError(path, None, f"a symbolic link that leaves {root}; copy the file into the folder")
+
+
+def check_input(path: Path, limit: int, root: Path) -> None:
+    """Refuse what :func:`open_input` refuses; for libraries that open a file by its name.
+
+    Raises:
+        FormatError: as :func:`open_input`.
+    """
+    open_input(path, limit, root).close()
+
+
+def read_input(path: Path, limit: int, root: Path | None = None) -> bytes:
     """Return all bytes of a regular file of at most ``limit``.
 
     Raises:
         FormatError: as :func:`open_input`.
     """
-    with BufferedReader(open_input(path, limit)) as file:
+    with BufferedReader(open_input(path, limit, root)) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError
 from fedpriv.formats.files import atomic_output
-from fedpriv.formats.untrusted import numbers, read_json
+from fedpriv.formats.json_file import numbers, read_json
 
 MAX_JSON_BYTES = 64 * 2**20
 SPLITS = ("train", "val", "test")

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError
-from fedpriv.formats.files import atomic_output
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import atomic_output, check_input
 
 MAX_FILE_BYTES = 2**40
 MAX_CHUNK_BYTES = 256 * 2**20
@@ -25,7 +24,7 @@ def open_hdf5(path: Path, root: Path) -> Iterator[h5py.File]:
     Raises:
         FormatError: it is missing, no HDF5 file, leaves ``root`` by a link, or is damaged.
     """
-    check_file(path, root, MAX_FILE_BYTES)
+    check_input(path, MAX_FILE_BYTES, root)
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file

@@ -16,7 +16,7 @@ from typing import Any
 import scipy.io
 
 from fedpriv.errors import FormatError
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import read_input
 
 MAX_FILE_BYTES = 128 * 2**20
 MAX_EXPANDED_BYTES = 256 * 2**20
@@ -69,8 +69,7 @@ def read_matlab5(path: Path, root: Path) -> dict[str, Any]:
     Raises:
         FormatError: it is no MATLAB 5 file, too large or damaged, or holds what is not plain data.
     """
-    check_file(path, root, MAX_FILE_BYTES)
-    data = path.read_bytes()
+    data = read_input(path, MAX_FILE_BYTES, root)
     if data[:8] == b"\x89HDF\r\n\x1a\n" or b"MATLAB 7.3" in data[:_HEADER]:
         raise FormatError(path, None, "is a MATLAB 7.3 (HDF5) file, need MATLAB 5; save it with -v6 or -v7")
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])

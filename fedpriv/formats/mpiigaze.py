@@ -22,9 +22,8 @@ import scipy.io
 from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError
-from fedpriv.formats.files import atomic_output
+from fedpriv.formats.files import atomic_output, read_input
 from fedpriv.formats.matlab5 import read_matlab5
-from fedpriv.formats.untrusted import check_file
 
 NORMALIZED = Path("Data") / "Normalized"
 SAMPLE_LISTS = Path("Evaluation Subset") / "sample list for eye image"
@@ -150,9 +149,9 @@ def read_samples(path: Path, root: Path) -> tuple[Sample, ...]:
     Raises:
         FormatError: naming file and line.
     """
-    check_file(path, root, MAX_LIST_BYTES)
+    text = read_input(path, MAX_LIST_BYTES, root).decode("utf-8", "replace")
     samples = []
-    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fedpriv.errors import FormatError
 from fedpriv.formats.image_record import ImageHeader, pack_image_record, unpack_image_record
-from fedpriv.formats.recordio import RecordReader, RecordWriter
+from fedpriv.formats.recordio import RecordReader
+from fedpriv.formats.recordio_writer import RecordWriter
 
 MAX_BYTES = 2**29
 

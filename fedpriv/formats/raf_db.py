@@ -11,6 +11,7 @@ The place and order of the boxes are those of public loaders, not of a published
 Li, Deng, Du, Reliable Crowdsourcing and Deep Locality-Preserving Learning, CVPR 2017.
 """
 
+import io
 import math
 import re
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from PIL import Image
 
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.crop import Box
-from fedpriv.formats.untrusted import check_file
+from fedpriv.formats.files import open_input, read_input
 
 LISTS = ("list_patition_label.txt", "list_partition_label.txt")
 _LINE = re.compile(r"((train|test)_[0-9]{1,8})\.jpg[ \t]+([1-7])")
@@ -62,10 +63,10 @@ def read_list(root: Path) -> RafDb:
             f"{root}: holds no EmoLabel/{LISTS[0]}; name the folder that holds EmoLabel and Image"
         )
     path = found[0]
-    check_file(path, root, _MAX_LIST_BYTES)
     labels: dict[str, int] = {}
     try:
-        with path.open(encoding="ascii", errors="replace") as file:
+        listed = io.BufferedReader(open_input(path, _MAX_LIST_BYTES, root))
+        with io.TextIOWrapper(listed, encoding="ascii", errors="replace") as file:
             number = 0
             while line := file.readline(_MAX_LINE + 1):
                 number += 1
@@ -110,8 +111,7 @@ def read_box(root: Path, name: str) -> Box:
         FormatError: when the file cannot be read, or is anything but left, top, right and bottom of a box.
     """
     path = box_path(root, name)
-    check_file(path, root, _MAX_BOX_BYTES)
-    words = path.read_bytes().split()
+    words = read_input(path, _MAX_BOX_BYTES, root).split()
     try:
         left, top, right, bottom = map(float, words)
     except ValueError as error:

@@ -15,20 +15,19 @@ Source: dmlc-core, ``include/dmlc/recordio.h`` and ``src/recordio.cc``.
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from fedpriv.errors import FormatError
-from fedpriv.formats.files import atomic_output, open_input
+from fedpriv.formats.files import open_input
 
 MAGIC = 0xCED7230A
 MAX_RECORD_BYTES = 2**29 - 1
-_MAGIC_BYTES = MAGIC.to_bytes(4, "little")
-_HEADER = struct.Struct("<II")
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+MAGIC_BYTES = MAGIC.to_bytes(4, "little")
+HEADER = struct.Struct("<II")
+WHOLE, FIRST, MIDDLE, LAST = range(4)
 _WINDOW = 1 << 20
 
 _Read: TypeAlias = Callable[[int, int], bytes]
@@ -125,11 +124,11 @@ class RecordReader:
         position = max(offset - offset % 4 + 4, 0)
         while position < self.size:
             window = self._read(position, min(_WINDOW, self.size - position))
-            found = window.find(_MAGIC_BYTES)
+            found = window.find(MAGIC_BYTES)
             while found >= 0:
                 if found % 4 == 0 and self._begins_record(position + found):
                     return position + found
-                found = window.find(_MAGIC_BYTES, found + 1)
+                found = window.find(MAGIC_BYTES, found + 1)
             position += _WINDOW
         return None
 
@@ -141,29 +140,29 @@ class RecordReader:
     def _begins_record(self, offset: int) -> bool:
         if offset + 8 > self.size:
             return False
-        flag, length = _unpack_length(_HEADER.unpack(self._read(offset, 8))[1])
+        flag, length = _unpack_length(HEADER.unpack(self._read(offset, 8))[1])
         end = offset + 8 + _padded(length)
-        if flag not in (_WHOLE, _FIRST) or end > self.size:
+        if flag not in (WHOLE, FIRST) or end > self.size:
             return False
-        return end == self.size or self._read(end, min(4, self.size - end)) == _MAGIC_BYTES
+        return end == self.size or self._read(end, min(4, self.size - end)) == MAGIC_BYTES
 
     def _record(self, start: int, read: _Read) -> tuple[bytes, int]:
         """Return the payload of the record at ``start`` and the offset behind it."""
         flag, data, position = self._part(start, start, read)
-        if flag == _WHOLE:
+        if flag == WHOLE:
             return data, position
-        if flag != _FIRST:
+        if flag != FIRST:
             raise FormatError(self.path, start, f"cflag {flag} continues a record, but none is open")
         payload = bytearray(data)
-        while flag != _LAST:
+        while flag != LAST:
             if position >= self.size:
                 raise FormatError(self.path, start, "the file ends before the record's last part")
             flag, data, following = self._part(position, start, read)
-            if flag in (_WHOLE, _FIRST):
+            if flag in (WHOLE, FIRST):
                 raise FormatError(
                     self.path, start, f"the record is not complete where another begins, at {position}"
                 )
-            payload += _MAGIC_BYTES
+            payload += MAGIC_BYTES
             payload += data
             if len(payload) > MAX_RECORD_BYTES:
                 raise FormatError(self.path, start, f"a record of more than {MAX_RECORD_BYTES} bytes")
@@ -175,23 +174,23 @@ class RecordReader:
         left = self.size - offset - 8
         if left < 0:
             raise self._damage(offset, start, f"a header needs 8 bytes, {left + 8} are left")
-        magic, word = _HEADER.unpack(read(offset, 8))
+        magic, word = HEADER.unpack(read(offset, 8))
         if magic != MAGIC:
             raise self._damage(offset, start, f"magic number is 0x{magic:08X}, not 0x{MAGIC:08X}")
         flag, length = _unpack_length(word)
-        if flag > _LAST:
-            raise self._damage(offset, start, f"cflag is {flag}, the largest is {_LAST}")
+        if flag > LAST:
+            raise self._damage(offset, start, f"cflag is {flag}, the largest is {LAST}")
         padded = _padded(length)
         if padded > left:
             raise self._damage(offset, start, f"{padded} bytes of data announced, {left} are left")
         data = read(offset + 8, length)
-        found = data.find(_MAGIC_BYTES)
+        found = data.find(MAGIC_BYTES)
         while found >= 0:
             if found % 4 == 0:
                 raise self._damage(
                     offset, start, f"length {length} reaches over the header at {offset + 8 + found}"
                 )
-            found = data.find(_MAGIC_BYTES, found + 1)
+            found = data.find(MAGIC_BYTES, found + 1)
         return flag, data, offset + 8 + padded
 
     def _damage(self, offset: int, start: int, reason: str) -> FormatError:
@@ -217,89 +216,6 @@ class RecordReader:
             return window[place : place + count]
 
         return read
-
-
-class RecordWriter:
-    """Writes a ``.rec`` file, byte for byte like MXNet; a context manager.
-
-    Given a path, the file gets its name when the block ends well and is removed otherwise (see
-    :func:`fedpriv.formats.files.atomic_output`). Given a binary file, records are appended where it stands,
-    and it is left open.
-    """
-
-    def __init__(self, target: Path | str | BinaryIO) -> None:
-        """Write to ``target``; a file is created on entering the block."""
-        self._target = Path(target) if isinstance(target, str) else target
-        self._stack = ExitStack()
-        self._file: BinaryIO | None = None
-        self._offset = 0
-
-    def __enter__(self) -> Self:
-        """Open the file.
-
-        Raises:
-            UserError: its folder cannot be written to.
-            ValueError: an open file does not stand at a multiple of 4.
-        """
-        if isinstance(self._target, Path):
-            self._file = self._stack.enter_context(atomic_output(self._target))
-        else:
-            self._file = self._target
-            self._offset = self._target.tell()
-            if self._offset % 4:
-                raise ValueError(f"offset {self._offset}: records begin at multiples of 4")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the file its name, or remove it after an error."""
-        self._file = None
-        self._stack.__exit__(kind, error, trace)
-
-    def write(self, payload: bytes) -> int:
-        """Append a record.
-
-        Args:
-            payload: fewer than 2^29 bytes.
-
-        Returns:
-            The offset at which the record begins.
-
-        Raises:
-            FormatError: ``payload`` is too long.
-            ValueError: outside the ``with`` block.
-        """
-        if self._file is None:
-            raise ValueError("write() works inside the `with` block alone")
-        offset = self._offset
-        if len(payload) > MAX_RECORD_BYTES:
-            reason = f"a record of {len(payload)} bytes, the limit is {MAX_RECORD_BYTES}"
-            raise FormatError(self._target, offset, reason)
-        data = encode_record(payload)
-        self._file.write(data)
-        self._offset += len(data)
-        return offset
-
-
-def encode_record(payload: bytes) -> bytes:
-    """Return ``payload`` with its headers and padding, cut at every aligned magic number."""
-    pieces: list[bytes] = []
-    begin, found = 0, payload.find(_MAGIC_BYTES)
-    while found >= 0:
-        if found % 4:
-            found = payload.find(_MAGIC_BYTES, found + 1)
-            continue
-        pieces += _header(_MIDDLE if pieces else _FIRST, found - begin), payload[begin:found]
-        begin = found + 4
-        found = payload.find(_MAGIC_BYTES, begin)
-    pieces += _header(_LAST if pieces else _WHOLE, len(payload) - begin), payload[begin:]
-    pieces.append(bytes(-len(payload) % 4))
-    return b"".join(pieces)
-
-
-def _header(flag: int, length: int) -> bytes:
-    return _HEADER.pack(MAGIC, flag << 29 | length)
 
 
 def _unpack_length(word: int) -> tuple[int, int]:

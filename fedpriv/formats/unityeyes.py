@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import FormatError
 from fedpriv.formats.crop import Box
 from fedpriv.formats.files import atomic_output
-from fedpriv.formats.untrusted import numbers, read_json
+from fedpriv.formats.json_file import numbers, read_json
 
 MAX_JSON_BYTES = 2**20
 OUTER_CORNER = 8

@@ -2,6 +2,9 @@
 
 Signed are ``fedpriv-answer-1``, a zero byte, the run id (16 bytes), round and number of the key holder
 (32 bits each, little-endian) and SHA-256 of the answer. Source of the signature: RFC 8032.
+
+A refusal is not signed: who can forge one on its way denies service, which it can anyway by dropping the
+answer.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,6 @@ from fedpriv.he.body_sum import BodyAggregator
 from fedpriv.he.codec import (
     Aggregator,
     Buffer,
-    Encoded,
     Holder,
     SumError,
     UpdateCodec,
@@ -34,20 +33,22 @@ from fedpriv.he.codec import (
     require_size,
 )
 from fedpriv.he.encoding import Encoding
+from fedpriv.he.fitting import cheapest
+from fedpriv.he.fixed_bytes import FixedBytes
+from fedpriv.he.key_files import SHARED_KEY
 from fedpriv.he.keys import SecretKey, generate_key, load_key, save_key
 from fedpriv.he.noise_bounds import symmetric_noise
-from fedpriv.he.packing import PackingPlan, plan_packing
+from fedpriv.he.packing_plan import NoiseFrom, PackingPlan, plan_packing
 from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters
 from fedpriv.he.ring import add
 from fedpriv.he.sealio import SealBuffer, SealDataError
-from fedpriv.he.symmetric import SEED_BYTES, SymmetricCipher, uniform
+from fedpriv.he.symmetric import SEED_BYTES, SymmetricCipher, UniformHalf
 from fedpriv.privacy.noise import RandomSource, SecureSource
 from fedpriv.types import FloatVector
 
 if TYPE_CHECKING:
     from fedpriv.he.identity import Enrolment
 
-KEY_FILE = "shared.key"
 DEGREE = 4096
 LONGEST_PRIME = 60
 
@@ -71,11 +72,16 @@ class AuthorityCodec(UpdateCodec):
         """Bind an encoding; the server knows the ``fingerprint`` of the key and not the key."""
         self._encoding = encoding
         self.scheme = encoding.scheme
-        self.max_clients = encoding.max_clients
+        self.max_clients, self.step = encoding.max_clients, encoding.step
         self._secret_key = secret_key
         self._fingerprint = secret_key.fingerprint if secret_key else fingerprint
         self._wire = encoding.wire()
         self._cipher: SymmetricCipher | None = None
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """See :class:`UpdateCodec`."""
+        return self._encoding.figures
 
     @property
     def digest(self) -> bytes:
@@ -84,9 +90,14 @@ class AuthorityCodec(UpdateCodec):
         text = json.dumps([*fields, self._encoding.fields], sort_keys=True)
         return hashlib.sha256(b"fedpriv-codec-2" + text.encode()).digest()
 
-    def encode(
-        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
-    ) -> Encoded:
+    def encode_into(
+        self,
+        vector: FloatVector,
+        mask: memoryview,
+        body: memoryview,
+        random: np.random.Generator,
+        source: RandomSource | None = None,
+    ) -> int:
         """See :class:`UpdateCodec`; one plaintext after the other."""
         if self._secret_key is None:
             raise UserError("secure.key_folder: holds no key for this client; give it shared.key")
@@ -94,7 +105,8 @@ class AuthorityCodec(UpdateCodec):
         if self._cipher is None:
             self._cipher = SymmetricCipher(self._secret_key.coefficients(), self._wire.moduli)
         seed, clipped = os.urandom(SEED_BYTES), 0
-        body = bytearray(self.body_bytes(len(checked_vector(vector))))
+        checked_vector(vector)
+        mask[:] = seed
         with SealBuffer() as buffer:
             for index, (item, saturated) in enumerate(
                 encoding.items_of(vector, random, source or SecureSource())
@@ -102,7 +114,7 @@ class AuthorityCodec(UpdateCodec):
                 c0 = self._cipher.encrypt(encoding.message(buffer, item), seed, index)
                 body[index * size : (index + 1) * size] = self._wire.pack(c0)
                 clipped += saturated
-        return Encoded(seed, body, clipped)
+        return clipped
 
     def mask_bytes(self, length: int) -> int:
         """Return the bytes of one seed."""
@@ -119,12 +131,12 @@ class AuthorityCodec(UpdateCodec):
 
     def holder(self, folder: Path) -> Holder:
         """See :class:`UpdateCodec`."""
-        key = load_key(folder / KEY_FILE, self._encoding.parameters)
+        key = load_key(folder / SHARED_KEY, self._encoding.parameters)
         return AuthorityHolder(self._encoding, key, AuthorityCodec(self._encoding, key).digest)
 
     def with_key_folder(self, folder: Path) -> UpdateCodec:
         """See :class:`UpdateCodec`."""
-        return AuthorityCodec(self._encoding, load_key(folder / KEY_FILE, self._encoding.parameters))
+        return AuthorityCodec(self._encoding, load_key(folder / SHARED_KEY, self._encoding.parameters))
 
     def with_public_key(self, data: Buffer, run_id: bytes, enrolment: "Enrolment") -> UpdateCodec:
         """Return the codec that knows which key was enrolled, by its fingerprint."""
@@ -174,38 +186,36 @@ class AuthorityHolder(Holder):
 
     def __init__(self, encoding: Encoding, secret_key: SecretKey, digest: bytes) -> None:
         """Hold the key."""
-        self._encoding, self._secret_key, self.digest = encoding, secret_key, digest
+        self._encoding, self.digest = encoding, digest
         self._cipher = SymmetricCipher(secret_key.coefficients(), encoding.wire().moduli)
 
     def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
         """See :class:`Holder`; the answer is the sum, (P,) little-endian float64."""
-        encoding, wire = self._encoding, self._encoding.wire()
-        decryptor, degree = self._secret_key.decryptor(), encoding.parameters.poly_degree
+        encoding, wire, cipher = self._encoding, self._encoding.wire(), self._cipher
         count, block = encoding.plaintexts(positive(length)), encoding.values_per_plaintext
         seeds = [bytes(require_size(mask, SEED_BYTES)) for mask in masks]
         if not seeds:
             raise SumError("too_few_clients", "no masks")
         size, bodies = wire.polynomial_bytes, require_size(body_sum, count * wire.polynomial_bytes)
-        cipher, source = self._cipher, SecureSource()
-        total = np.empty(length, np.float64)
+        halves = [UniformHalf(seed, wire.moduli, encoding.parameters.poly_degree) for seed in seeds]
+        out, source = FixedBytes(8 * length), SecureSource()
+        total = np.frombuffer(out.view, "<f8")
         try:
             with SealBuffer() as buffer:
                 for index in range(count):
-                    c0, c1 = (
-                        wire.unpack(bodies[index * size : (index + 1) * size]),
-                        np.zeros(wire.shape, np.uint64),
-                    )
-                    for seed in seeds:
-                        add(c1, uniform(seed, index, wire.moduli, degree), wire.moduli)
-                    plaintext = encoding.decrypt(buffer, decryptor, c0, c1)
-                    encoding.require_noise(buffer, plaintext, cipher.phase(c0, c1), len(masks))
+                    c0 = wire.unpack(bodies[index * size : (index + 1) * size])
+                    c1 = np.zeros(wire.shape, np.uint64)
+                    for half in halves:
+                        add(c1, half.polynomial(index), wire.moduli)
+                    phase = cipher.phase(c0, c1)
                     part = total[index * block : (index + 1) * block]
-                    part[:] = encoding.release(buffer, plaintext, len(masks), len(part), source)
+                    part[:] = encoding.release(buffer, phase, len(masks), len(part), source)
         except SealDataError as error:
             raise SumError("malformed", str(error)) from error
         except ValueError as error:
             raise SumError("not_a_sum", f"{error}; wrong key, other clients, or tampered") from error
-        return total.astype("<f8", copy=False).tobytes()
+        del total, part
+        return out.take()
 
 
 def plan_authority(
@@ -215,10 +225,11 @@ def plan_authority(
     value_range: float,
     client_noise_bound: int = 0,
     server_noise_bound: int = 0,
+    noise_from: NoiseFrom = "noise_multiplier",
 ) -> tuple[PackingPlan, SealParameters]:
     """Choose packing and modulus for the fewest bytes per coordinate.
 
-    The noise bound B of a sum (:func:`symmetric_noise`, and what :meth:`Encoding.require_noise` lets pass
+    The noise bound B of a sum (:func:`symmetric_noise`, and what :meth:`Encoding.release` lets pass
     besides) must stay below q / (2t), for one prime q of at most 60 bits; the whole modulus has at most 109.
 
     Raises:
@@ -237,14 +248,12 @@ def plan_authority(
             capacity_bits=math.floor(LONGEST_PRIME - reach - 0.01) - 1,
             client_noise_bound=client_noise_bound,
             server_noise_bound=server_noise_bound,
+            noise_from=noise_from,
         )
 
-    most = packing(values_per_slot).values_per_slot
-    choices = []
-    for per_slot in range(1, most + 1) if values_per_slot is None else [most]:
-        plan = packing(per_slot)
+    def moduli(plan: PackingPlan) -> Iterator[tuple[float, SealParameters]]:
         length = math.ceil(math.log2(plan.plain_modulus) + reach)
-        choices.append((length / per_slot, plan, length))
-    _, plan, length = min(choices, key=lambda choice: choice[0])
-    special = min(length, LONGEST_MODULUS[DEGREE] - length)
-    return plan, SealParameters(plan.plain_modulus, DEGREE, (length, special))
+        special = min(length, LONGEST_MODULUS[DEGREE] - length)
+        yield length, SealParameters(plan.plain_modulus, DEGREE, (length, special))
+
+    return cheapest(packing, values_per_slot, moduli)

@@ -16,7 +16,6 @@ from fedpriv.he.encoding import Encoding
 from fedpriv.he.noise_bounds import symmetric_noise
 from fedpriv.he.packing import PackingPlan, add_client_noise, pack, quantise, server_noise_levels, unpack_sum
 from fedpriv.he.parameters import SealParameters, data_primes, seal_context
-from fedpriv.he.ring import add, negate
 from fedpriv.he.sealio import SealBuffer
 from fedpriv.he.wire import Words, dump_plaintext, load_plaintext
 from fedpriv.privacy.noise import RandomSource
@@ -49,6 +48,7 @@ class IntegerEncoding(Encoding):
         self.parameters = parameters
         self.max_clients = plan.max_clients
         self.values_per_plaintext = plan.values_per_plaintext
+        self.step = plan.step
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -82,22 +82,13 @@ class IntegerEncoding(Encoding):
     def message(self, buffer: SealBuffer, item: Any) -> Words:
         """Return floor(q / t) m + round((q mod t) m / t): q m / t to within 1, for q of one prime."""
         del buffer
-        moduli = data_primes(self.parameters)
-        if len(moduli) != 1:
-            raise ValueError(f"{len(moduli)} primes: symmetric updates have one")
-        whole, rest = divmod(int(moduli[0]), self.plan.plain_modulus)
+        whole, rest = divmod(self._prime(), self.plan.plain_modulus)
         scaled = np.zeros((1, self.plan.slots), np.uint64)
         part = scaled[0, : len(item)]
         np.multiply(item, np.uint64(whole), out=part)
         # the float64 product is off by far less than 1/2 for m below 2^50
         part += np.rint(item * (rest / self.plan.plain_modulus)).astype(np.uint64)
         return scaled
-
-    def decrypt(self, buffer: SealBuffer, decryptor: Any, c0: Words, c1: Words) -> Any:
-        """See :class:`Encoding`."""
-        plaintext = sealapi.Plaintext()
-        decryptor.decrypt(self.wire().join(buffer, c0, c1), plaintext)
-        return plaintext
 
     def add_noise(
         self, buffer: SealBuffer, bodies: NDArray[np.uint64], length: int, source: RandomSource
@@ -116,19 +107,21 @@ class IntegerEncoding(Encoding):
 
     def values(self, buffer: SealBuffer, plaintext: Any, count: int, length: int) -> NDArray[np.float64]:
         """See :class:`Encoding`."""
-        slots = dump_plaintext(buffer, plaintext, self.plan.slots)
-        return unpack_sum(slots, self.plan, count, length, self.plan.server_noise_bound > 0)
+        return self._sums(dump_plaintext(buffer, plaintext, self.plan.slots), count, length)
 
-    def require_noise(self, buffer: SealBuffer, plaintext: Any, phase: Words, count: int) -> None:
+    def release(
+        self, buffer: SealBuffer, phase: Words, count: int, length: int, source: RandomSource
+    ) -> NDArray[np.float64]:
         """See :class:`Encoding`; noise is phase - q m / t."""
-        moduli = data_primes(self.parameters)[:, np.newaxis]
-        error = negate(self.message(buffer, dump_plaintext(buffer, plaintext, self.plan.slots)), moduli)
-        add(error, phase, moduli)
-        largest = np.minimum(error, moduli - error).max()
-        # the sum's message is rounded once more, and so is the server's noise
+        del buffer, source
+        plain = self.plan.plain_modulus
+        slots, rest = rounded(phase[0], self._prime(), plain)
+        largest = int(np.abs(rest).max()) / plain
+        # the server's noise is rounded as every client's message is
         bound = symmetric_noise(count) + 2
         if largest > bound:
-            raise ValueError(f"noise of {largest}, at most {bound:.0f} in a sum of {count}")
+            raise ValueError(f"noise of {largest:.0f}, at most {bound:.0f} in a sum of {count}")
+        return self._sums(slots, count, length)
 
     def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
         """Return round(t phase / q) mod t, by SEAL: a ciphertext whose c1 is zero decrypts under any key."""
@@ -137,6 +130,42 @@ class IntegerEncoding(Encoding):
         plaintext = sealapi.Plaintext()
         decryptor.decrypt(self.wire().join(buffer, phase, np.zeros_like(phase)), plaintext)
         return plaintext
+
+    def _prime(self) -> int:
+        moduli = data_primes(self.parameters)
+        if len(moduli) != 1:
+            raise ValueError(f"{len(moduli)} primes: symmetric updates have one")
+        return int(moduli[0])
+
+    def _sums(self, slots: NDArray[np.uint64], count: int, length: int) -> NDArray[np.float64]:
+        return unpack_sum(slots, self.plan, count, length, self.plan.server_noise_bound > 0)
+
+
+def rounded(
+    phase: NDArray[np.uint64], prime: int, plain: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return m = round(t x / q) mod t and the rest t x - q round(t x / q), both exact.
+
+    The quotient from floating point is off by 1/2 + 3 t / 2^53 at most. So the rest lies within 2^63, where
+    arithmetic modulo 2^64 has it exactly, and says by how much the quotient is to be mended.
+
+    Args:
+        phase: x, (n,) below q.
+        prime: q, odd, below 2^60.
+        plain: t, at most 2^53.
+
+    Returns:
+        (n,) in [0, t), and (n,) in (-q / 2, q / 2).
+    """
+    quotient = np.rint(phase * (plain / prime)).astype(np.int64)
+    rest = phase.view(np.int64) * np.int64(plain) - quotient * np.int64(prime)
+    half = prime // 2
+    while max(rest.max(), -rest.min()) > half:
+        off = (rest > half).astype(np.int64) - (rest < -half)
+        quotient += off
+        rest -= off * np.int64(prime)
+    quotient[quotient == plain] = 0
+    return quotient.view(np.uint64), rest
 
 
 _KEYS: dict[SealParameters, Any] = {}

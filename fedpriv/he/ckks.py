@@ -126,29 +126,22 @@ class FloatEncoding(Encoding):
         """See :class:`Encoding`."""
         return self._ring.from_ntt(buffer, self.wire().residues(buffer, item))
 
-    def decrypt(self, buffer: SealBuffer, decryptor: Any, c0: Words, c1: Words) -> Any:
-        """See :class:`Encoding`."""
-        plaintext, ring = sealapi.Plaintext(), self._ring
-        ciphertext = self.wire().join(buffer, ring.to_ntt(buffer, c0), ring.to_ntt(buffer, c1))
-        decryptor.decrypt(ciphertext, plaintext)
-        return plaintext
-
     def values(self, buffer: SealBuffer, plaintext: Any, count: int, length: int) -> NDArray[np.float64]:
         """See :class:`Encoding`; garbage exceeds what ``count`` clipped updates and empty slots can hold."""
         del buffer
         return self._checked(self._decode(plaintext), count, length)
 
     def release(
-        self, buffer: SealBuffer, plaintext: Any, count: int, length: int, source: RandomSource
+        self, buffer: SealBuffer, phase: Words, count: int, length: int, source: RandomSource
     ) -> NDArray[np.float64]:
         """See :class:`Encoding`; the noise comes first, so that no refusal depends on an exact decryption.
 
         The result is rounded to a grid of 2^-12 or less of the noise: the last bits of a floating-point sum
         tell which terms were possible (Mironov, CCS 2012), and here one term is the ciphertexts' error.
         """
-        del buffer
         deviation = 2.0**-self._bits
-        grid, slots = deviation * 2.0**-12, self._decode(plaintext)
+        slots = self._decode(self.from_phase(buffer, self._ring.to_ntt(buffer, phase)))
+        grid = deviation * 2.0**-12
         noisy = np.rint((slots + deviation * source.normal(len(slots))) / grid) * grid
         return self._checked(noisy, count, length)
 

@@ -5,7 +5,7 @@ key. The ``mask`` is what key holders need of it: they add the masks of the clie
 themselves, and answer with their part of opening that sum and no other. So whatever the server adds,
 it can only be opened as the sum of the clients whose signatures the holders have checked.
 
-    client: encode -> (mask, body)     server: add bodies     holders: open(masks) -> answers
+    client: encode_into(mask, body)    server: add bodies     holders: open(masks) -> answers
     server: open(answers) -> sum of the updates
 
 A scheme in which the holders' work does not grow with the model (one key ciphertext per client as
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.he.fixed_bytes import FixedBytes
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.types import FloatVector
 
@@ -73,7 +74,7 @@ class KeyRefused(ValueError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """One update, ready for its envelope.
+    """One update outside of any envelope.
 
     Attributes:
         mask: for the key holders; empty where a scheme has none.
@@ -81,8 +82,8 @@ class Encoded:
         clipped: coordinates that lay outside the scheme's range and saturated.
     """
 
-    mask: bytes | bytearray
-    body: bytes | bytearray
+    mask: bytes
+    body: bytes
     clipped: int
 
 
@@ -141,6 +142,17 @@ class Holder(ABC):
 
     digest: bytes
 
+    def require(self, run_id: bytes, number: int) -> None:
+        """Refuse to serve a run, or as a holder, that the key was not made for; a shared key serves all.
+
+        Raises:
+            UserError: saying whose the key is.
+        """
+        del run_id, number
+
+    def forget(self) -> None:  # noqa: B027 - most keys outlive a run
+        """Delete the key from the disk where it is one run's own, once that run needs it no more."""
+
     @abstractmethod
     def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
         """Return this holder's part of opening the sum of the clients whose masks these are.
@@ -162,12 +174,19 @@ class UpdateCodec(ABC):
         holders: answers that it takes to open a sum; 0 when the server opens it alone.
         needs_public_key: whether clients encrypt under a key that the holders make together.
         max_clients: most updates in one sum.
+        step: distance of neighbouring levels of a coordinate; 0 where coordinates are not quantised.
     """
 
     scheme: str
     holders: int = 0
     needs_public_key: bool = False
     max_clients: int
+    step: float = 0.0
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the encryption comes to, for the record of a run: :attr:`Encoding.figures`; empty without."""
+        return {}
 
     @property
     @abstractmethod
@@ -175,21 +194,46 @@ class UpdateCodec(ABC):
         """SHA-256 over everything public that all parties must share: scheme, parameters, packing, key."""
 
     @abstractmethod
-    def encode(
-        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
-    ) -> Encoded:
-        """Encode one client's update, already weighted.
+    def encode_into(
+        self,
+        vector: FloatVector,
+        mask: memoryview,
+        body: memoryview,
+        random: np.random.Generator,
+        source: RandomSource | None = None,
+    ) -> int:
+        """Encode one client's update, already weighted, where it is to be sent from.
+
+        What is written before an error is raised is of no use to anybody, and is not to be sent.
 
         Args:
             vector: (P,) float32.
+            mask: where the mask goes, exactly :meth:`mask_bytes`.
+            body: where the body goes, exactly :meth:`body_bytes`.
             random: for rounding only; what protects the update comes from the operating system.
             source: of discrete noise, where the codec adds any; None for the operating system's.
+
+        Returns:
+            Coordinates that lay outside the scheme's range and saturated.
 
         Raises:
             NonFiniteUpdate: when the vector holds NaN or infinity.
             ValueError: when it is no float32 vector of at least one coordinate.
             UserError: when this party has no key that the scheme needs.
         """
+
+    def encode(
+        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
+    ) -> Encoded:
+        """Do as :meth:`encode_into` does, with memory of its own.
+
+        Raises:
+            NonFiniteUpdate, ValueError, UserError: as :meth:`encode_into`.
+        """
+        length = len(checked_vector(vector))
+        mask, body = FixedBytes(self.mask_bytes(length)), FixedBytes(self.body_bytes(length))
+        clipped = self.encode_into(vector, mask.view, body.view, random, source)
+        return Encoded(mask.take(), body.take(), clipped)
 
     @abstractmethod
     def mask_bytes(self, length: int) -> int:
@@ -226,6 +270,15 @@ class UpdateCodec(ABC):
             UserError: when the key is missing, damaged or of another run or codec.
         """
         raise ValueError(f"{self.scheme}: has no key holders")
+
+    def make_shared_key(self, path: Path) -> str:
+        """Write a new key that clients and key holder share, of mode 0600, and return its fingerprint.
+
+        Raises:
+            ValueError: where the scheme has no such key.
+            UserError: when the file exists or cannot be written.
+        """
+        raise ValueError(f"{self.scheme}: has no key that clients and key holder share")
 
     def with_key_folder(self, folder: Path) -> "UpdateCodec":
         """Return this codec with the client's key from its ``folder``; itself where clients have none.

@@ -1,6 +1,6 @@
 """N key holders with additive shares of a key that nobody has: no N - 1 of them decrypt anything.
 
-Clients encrypt under the joint public key (:mod:`fedpriv.he.joint_key`). The mask of an update is its c1,
+Clients encrypt under the joint public key (:mod:`fedpriv.he.ceremony`). The mask of an update is its c1,
 the body its c0. A holder adds the c1 of the clients whose signatures it has checked, itself, and answers
 with d_j = c1 s_j + r_j, the smudging r_j uniform and 2^smudging_bits times as wide as all noise that
 the ciphertexts hold. The server computes c0 + d_1 + ... + d_N, which is the plaintext and noise, rounds,
@@ -18,7 +18,7 @@ the server reads the joint key from the opened sum: nothing here proves that a c
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,10 @@ from tenseal import sealapi
 
 from fedpriv.errors import UserError
 from fedpriv.he.body_sum import BodyAggregator
+from fedpriv.he.ceremony import Ceremony
 from fedpriv.he.codec import (
     Aggregator,
     Buffer,
-    Encoded,
     Holder,
     PayloadError,
     SumError,
@@ -39,11 +39,16 @@ from fedpriv.he.codec import (
     positive,
     require_size,
 )
+from fedpriv.he.committee_member import CommitteeMember
 from fedpriv.he.encoding import Encoding
+from fedpriv.he.fitting import cheapest
+from fedpriv.he.fixed_bytes import FixedBytes
 from fedpriv.he.identity import Enrolment, SigningKey
-from fedpriv.he.joint_key import Ceremony, CommitteeMember, JointKey, KeyShare, check_joint_key, load_share
+from fedpriv.he.joint_key import JointKey, check_joint_key
+from fedpriv.he.key_files import forget_share
+from fedpriv.he.key_share import KeyShare, load_share
 from fedpriv.he.noise_bounds import SHORTEST_PRIME, public_key_noise, smudging_log2
-from fedpriv.he.packing import PackingPlan, plan_packing
+from fedpriv.he.packing_plan import NoiseFrom, PackingPlan, plan_packing
 from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters, seal_context
 from fedpriv.he.polynomial_sum import PolynomialSum, check_polynomials
 from fedpriv.he.ring import Ring, add, smudging
@@ -76,8 +81,13 @@ class CommitteeCodec(UpdateCodec):
             )
         self._encoding, self.holders, self.smudge_log2, self._joint = encoding, holders, smudge_log2, joint
         self.scheme = encoding.scheme
-        self.max_clients = encoding.max_clients
+        self.max_clients, self.step = encoding.max_clients, encoding.step
         self._wire = encoding.wire()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """See :class:`UpdateCodec`."""
+        return self._encoding.figures
 
     @property
     def digest(self) -> bytes:
@@ -86,17 +96,21 @@ class CommitteeCodec(UpdateCodec):
             self._encoding, self.holders, self.smudge_log2, self._joint.digest if self._joint else None
         )
 
-    def encode(
-        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
-    ) -> Encoded:
+    def encode_into(
+        self,
+        vector: FloatVector,
+        mask: memoryview,
+        body: memoryview,
+        random: np.random.Generator,
+        source: RandomSource | None = None,
+    ) -> int:
         """See :class:`UpdateCodec`; one plaintext after the other."""
         if self._joint is None:
             raise UserError("secure.keys=committee: the key holders' joint key has not come yet")
         encoding = self._encoding
         encryptor = sealapi.Encryptor(seal_context(encoding.parameters), self._joint.public)
-        length = len(checked_vector(vector))
-        size = self._wire.polynomial_bytes
-        body, mask, clipped = bytearray(self.body_bytes(length)), bytearray(self.mask_bytes(length)), 0
+        checked_vector(vector)
+        size, clipped = self._wire.polynomial_bytes, 0
         ciphertext = sealapi.Ciphertext()
         with SealBuffer() as buffer:
             for index, (item, saturated) in enumerate(
@@ -107,14 +121,14 @@ class CommitteeCodec(UpdateCodec):
                 body[index * size : (index + 1) * size] = self._wire.pack(c0)
                 mask[index * size : (index + 1) * size] = self._wire.pack(c1)
                 clipped += saturated
-        return Encoded(mask, body, clipped)
+        return clipped
 
     def mask_bytes(self, length: int) -> int:
         """Return a packed polynomial per ciphertext."""
         return self.body_bytes(length)
 
     def check_mask(self, mask: Buffer, length: int) -> None:
-        """Refuse a mask with a residue that is not below its prime; one polynomial after the other."""
+        """Refuse a mask with a residue that is not below its prime, mostly by its highest bits."""
         check_polynomials(self._wire, mask, self._encoding.plaintexts(positive(length)))
 
     def body_bytes(self, length: int) -> int:
@@ -129,7 +143,7 @@ class CommitteeCodec(UpdateCodec):
         """See :class:`UpdateCodec`."""
         share = load_share(folder, self._encoding.parameters, self.holders)
         digest = codec_digest(self._encoding, self.holders, self.smudge_log2, share.digest)
-        return CommitteeHolder(self._encoding, share, self.smudge_log2, digest)
+        return CommitteeHolder(self._encoding, share, self.smudge_log2, digest, folder)
 
     def member(
         self, folder: Path, number: int, run_id: bytes, signer: SigningKey, enrolment: Enrolment
@@ -186,9 +200,20 @@ class CommitteeAggregator(BodyAggregator):
 class CommitteeHolder(Holder):
     """Answers d_j = c1 s_j + r_j for the sum of the c1 it was shown, in coefficients."""
 
-    def __init__(self, encoding: Encoding, share: KeyShare, smudge_log2: int, digest: bytes) -> None:
-        """Hold the share."""
+    def __init__(
+        self, encoding: Encoding, share: KeyShare, smudge_log2: int, digest: bytes, folder: Path
+    ) -> None:
+        """Hold the share, which is in ``folder``."""
+        self._folder = folder
         self._encoding, self._share, self._smudge_log2, self.digest = encoding, share, smudge_log2, digest
+
+    def require(self, run_id: bytes, number: int) -> None:
+        """See :class:`Holder`."""
+        self._share.require(run_id, number)
+
+    def forget(self) -> None:
+        """See :class:`Holder`."""
+        forget_share(self._folder)
 
     def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
         """See :class:`Holder`; ``body_sum`` is not needed."""
@@ -201,17 +226,17 @@ class CommitteeHolder(Holder):
         for mask in masks:
             total.add(mask)
         size, ntt = wire.polynomial_bytes, encoding.scheme == "ckks"
-        out = bytearray(count * size)
+        out = FixedBytes(count * size)
         try:
             with SealBuffer() as buffer:
                 factor = ring.factor(buffer, self._share.secret)
                 for index, polynomial in enumerate(total.total):
                     answer = ring.times(buffer, polynomial, factor, ntt)
                     add(answer, smudging(self._smudge_log2, wire.moduli, ring.degree), wire.moduli)
-                    out[index * size : (index + 1) * size] = wire.pack(answer)
+                    out.view[index * size : (index + 1) * size] = wire.pack(answer)
         except SealDataError as error:
             raise SumError("malformed", str(error)) from error
-        return bytes(out)
+        return out.take()
 
 
 def codec_digest(encoding: Encoding, holders: int, smudge_log2: int, key: bytes | None) -> bytes:
@@ -236,6 +261,7 @@ def plan_committee(
     smudging_bits: int,
     client_noise_bound: int = 0,
     server_noise_bound: int = 0,
+    noise_from: NoiseFrom = "noise_multiplier",
 ) -> tuple[PackingPlan, SealParameters, int]:
     """Choose packing, parameters and smudging for the fewest bytes per coordinate.
 
@@ -248,8 +274,11 @@ def plan_committee(
     Raises:
         UserError: when nothing at 128-bit security carries them.
     """
+    noise = public_key_noise(max_clients, DEGREE, holders)
+    width = smudging_log2(noise, smudging_bits)
+    reach = math.log2(noise + holders * 2.0 ** (width - 1))
 
-    def packing(per_slot: int) -> PackingPlan:
+    def packing(per_slot: int | None) -> PackingPlan:
         return plan_packing(
             bits,
             max_clients,
@@ -259,29 +288,24 @@ def plan_committee(
             capacity_bits=_LARGEST_PLAIN,
             client_noise_bound=client_noise_bound,
             server_noise_bound=server_noise_bound,
+            noise_from=noise_from,
         )
 
-    noise = public_key_noise(max_clients, DEGREE, holders)
-    width = smudging_log2(noise, smudging_bits)
-    reach = math.log2(noise + holders * 2.0 ** (width - 1))
-    digit = packing(1).digit_bits
-    wanted = range(1, _LARGEST_PLAIN // digit + 1) if values_per_slot is None else [values_per_slot]
-    found: list[tuple[float, PackingPlan, SealParameters]] = []
-    for per_slot in wanted:
-        plan = packing(per_slot)
+    def moduli(plan: PackingPlan) -> Iterator[tuple[float, SealParameters]]:
         needed = math.log2(plan.plain_modulus) + 1 + reach
-        for primes in (2, 3):
+        # a third prime costs time: it must save more than a twentieth of the bytes
+        for primes, dearer in ((2, 1.05), (3, 1.1)):
             # a prime of b bits may be a little below 2^b
             each = max(math.ceil(needed / primes + 0.01), SHORTEST_PRIME)
             if each <= _LONGEST_PRIME and (primes + 1) * each <= LONGEST_MODULUS[DEGREE]:
                 parameters = SealParameters(plan.plain_modulus, DEGREE, (each,) * (primes + 1))
-                found.append((primes * each / per_slot, plan, parameters))
-    if not found:
+                yield primes * each * dearer, parameters
+
+    try:
+        return *cheapest(packing, values_per_slot, moduli), width
+    except LookupError:
         raise UserError(
             f"secure.bits={bits} with secure.smudging_bits={smudging_bits}, secure.holders={holders} and "
             f"federation.clients={max_clients}: do not fit a modulus of 128-bit security; lower "
             "secure.smudging_bits or secure.bits"
-        )
-    # a third prime costs time: it must save more than a twentieth of the bytes
-    _, plan, parameters = min(found, key=lambda choice: choice[0] * (0.9 + 0.05 * len(choice[2].coeff_bits)))
-    return plan, parameters, width
+        ) from None

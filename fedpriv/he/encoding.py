@@ -1,5 +1,6 @@
 """Between update vectors and plaintext polynomials: what BFV and CKKS differ in."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.he.parameters import SealParameters
+from fedpriv.he.parameters import SealParameters, data_primes, key_primes
 from fedpriv.he.sealio import SealBuffer
 from fedpriv.he.wire import CiphertextWire, Words
 from fedpriv.privacy.noise import RandomSource
@@ -23,6 +24,7 @@ class Encoding(ABC):
         max_clients: most updates in one sum.
         values_per_plaintext: coordinates that one plaintext carries.
         scale: what a coordinate of 1 is in a ciphertext, in units of the modulus; 1 for BFV.
+        step: distance of neighbouring levels of a coordinate; 0 where coordinates are not quantised.
     """
 
     scheme: str
@@ -30,11 +32,31 @@ class Encoding(ABC):
     max_clients: int
     values_per_plaintext: int
     scale: float = 1.0
+    step: float = 0.0
 
     @property
     @abstractmethod
     def fields(self) -> dict[str, Any]:
         """Everything public that decides what a plaintext means, for digests."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What was chosen for this many clients, for the record of a run.
+
+        ``poly_degree`` N; ``ciphertext_modulus_bits`` log2 of the q that updates travel under and
+        ``key_modulus_bits`` with the special prime, on which security rests; ``values_per_slot``; for BFV
+        ``plain_modulus_bits``, for CKKS ``scale_bits``.
+        """
+        parameters = self.parameters
+        figures = {
+            "poly_degree": parameters.poly_degree,
+            "ciphertext_modulus_bits": _log2(data_primes(parameters)),
+            "key_modulus_bits": _log2(key_primes(parameters)),
+            "values_per_slot": self.fields.get("values_per_slot", 1),
+        }
+        if parameters.plain_modulus:
+            return figures | {"plain_modulus_bits": round(math.log2(parameters.plain_modulus), 2)}
+        return figures | {"scale_bits": round(math.log2(self.scale), 2)}
 
     @abstractmethod
     def items_of(
@@ -60,10 +82,6 @@ class Encoding(ABC):
         """Return an item as what encryption adds to c0, (L, N) coefficients, writable."""
 
     @abstractmethod
-    def decrypt(self, buffer: SealBuffer, decryptor: Any, c0: Words, c1: Words) -> Any:
-        """Return the ``sealapi.Plaintext`` of a ciphertext in coefficients."""
-
-    @abstractmethod
     def values(self, buffer: SealBuffer, plaintext: Any, count: int, length: int) -> NDArray[np.float64]:
         """Return the sums of ``length`` coordinates of ``count`` updates.
 
@@ -71,33 +89,25 @@ class Encoding(ABC):
             ValueError: when the plaintext is no such sum.
         """
 
+    @abstractmethod
     def release(
-        self, buffer: SealBuffer, plaintext: Any, count: int, length: int, source: RandomSource
+        self, buffer: SealBuffer, phase: Words, count: int, length: int, source: RandomSource
     ) -> NDArray[np.float64]:
         """Return :meth:`values` as a single key holder may show them: exact, unless that would tell the key.
 
-        Raises:
-            ValueError: as :meth:`values`.
-        """
-        del source
-        return self.values(buffer, plaintext, count, length)
-
-    def require_noise(self, buffer: SealBuffer, plaintext: Any, phase: Words, count: int) -> None:
-        """Refuse a decryption whose noise is larger than that of ``count`` honest ciphertexts.
-
-        Without it, who may choose c0 learns from what a holder answers by how much the noise misses the
-        rounding. An encoding whose answers are noisy anyway has nothing to check.
+        An encoding that shows them exactly refuses noise larger than that of ``count`` honest ciphertexts:
+        who may choose c0 would learn from the answers by how much the noise misses the rounding.
 
         Args:
             buffer: what it passes through.
-            plaintext: what decryption gave.
             phase: c0 + c1 s, (L, N) coefficients.
             count: ciphertexts in the sum.
+            length: coordinates wanted.
+            source: of the noise that hides the ciphertexts' own, where there is any.
 
         Raises:
-            ValueError: when the noise is larger.
+            ValueError: as :meth:`values`, and when the noise is larger.
         """
-        del buffer, plaintext, phase, count
 
     @abstractmethod
     def from_phase(self, buffer: SealBuffer, phase: Words) -> Any:
@@ -121,3 +131,7 @@ class Encoding(ABC):
     def wire(self) -> CiphertextWire:
         """Return the wire format of its ciphertexts."""
         return CiphertextWire(self.parameters, self.scale)
+
+
+def _log2(primes: NDArray[np.uint64]) -> float:
+    return round(math.log2(math.prod(int(prime) for prime in primes)), 2)

@@ -18,6 +18,7 @@ Source of the signature: RFC 8032.
 import hashlib
 from dataclasses import dataclass
 
+from fedpriv.he.fixed_bytes import FixedBytes
 from fedpriv.he.header import (
     HEADER_BYTES,
     SIGNED_BYTES,
@@ -36,6 +37,7 @@ from fedpriv.he.identity import SigningKey, verify
 __all__ = [
     "HEADER_BYTES",
     "SIGNED_BYTES",
+    "Draft",
     "Envelope",
     "EnvelopeCause",
     "EnvelopeError",
@@ -46,7 +48,6 @@ __all__ = [
     "claimed_client",
     "open_envelope",
     "open_signed",
-    "seal",
 ]
 
 _DOMAIN = b"fedpriv-update-3\0"
@@ -69,35 +70,43 @@ class Envelope:
     body: memoryview
 
 
-def seal(header: Header, mask: bytes | memoryview, body: bytes | memoryview, key: SigningKey) -> bytes:
-    """Sign and return header, signature, mask and body as one string; the body is copied once.
+class Draft:
+    """An envelope that is being filled; the update is written into it and never held twice.
 
-    Args:
-        header: what is said of the update; sizes and digests are added here.
-        mask: for the key holders.
-        body: for the server.
-        key: the client's.
+    Attributes:
+        mask: for the key holders, writable until :meth:`seal`, zero at first.
+        body: for the server, likewise.
     """
-    mask, body = memoryview(mask).cast("B"), memoryview(body).cast("B")
-    packed = pack(
-        SignedHeader(
-            scheme=header.scheme,
-            run_id=header.run_id,
-            round=header.round,
-            client=header.client,
-            parameters=header.parameters,
-            layout=header.layout,
-            start=header.start,
-            codec=header.codec,
-            examples=header.examples,
-            weight=header.weight,
-            mask_bytes=len(mask),
-            body_bytes=len(body),
-            mask_digest=hashlib.sha256(mask).digest(),
-            body_digest=hashlib.sha256(body).digest(),
+
+    def __init__(self, mask_bytes: int, body_bytes: int) -> None:
+        """Leave room for header and signature before the mask and body of these sizes."""
+        self._bytes = FixedBytes(SIGNED_BYTES + mask_bytes + body_bytes)
+        view = self._bytes.view
+        self.mask, self.body = view[SIGNED_BYTES:][:mask_bytes], view[SIGNED_BYTES + mask_bytes :]
+
+    def seal(self, header: Header, key: SigningKey) -> bytes:
+        """Sign and return the whole: header, signature, mask and body.
+
+        Args:
+            header: what is said of the update; sizes and digests are added here.
+            key: the client's.
+
+        Raises:
+            BufferError: when somebody still holds a view of :attr:`mask` or :attr:`body`.
+        """
+        packed = pack(
+            SignedHeader(
+                **vars(header),
+                mask_bytes=len(self.mask),
+                body_bytes=len(self.body),
+                mask_digest=hashlib.sha256(self.mask).digest(),
+                body_digest=hashlib.sha256(self.body).digest(),
+            )
         )
-    )
-    return b"".join([packed, key.sign(_DOMAIN + packed), mask, body])
+        self.mask.release()
+        self.body.release()
+        self._bytes.view[:SIGNED_BYTES] = packed + key.sign(_DOMAIN + packed)
+        return self._bytes.take()
 
 
 def open_envelope(data: bytes | memoryview, expected: Expected, public: bytes, max_bytes: int) -> Envelope:

@@ -16,7 +16,7 @@ offset  bytes  field
 56      8      parameters, the number of coordinates
 64      32     digest of the parameter layout
 96      32     digest of the start: the model and settings that the update was made from
-128     32     digest of the codec: all that both ends must share
+128     32     digest of codec and run: all that both ends must share
 160     8      examples that the update stands for
 168     8      weight of the update in the average, float64
 176     8      bytes of the mask
@@ -28,7 +28,7 @@ offset  bytes  field
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from fedpriv.he.identity import SIGNATURE_BYTES
@@ -144,6 +144,10 @@ class SignedHeader(Header):
     body_digest: bytes
 
 
+_NAMES = tuple(field.name for field in fields(SignedHeader))
+"""The fields that follow the reserved ones, in their order."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Expected:
     """What the receiver knows before it looks: every field of the header but the digests of mask and body.
@@ -179,26 +183,8 @@ class Expected:
 
 def pack(header: SignedHeader) -> bytes:
     """Return the ``HEADER_BYTES`` of a header."""
-    return _FIELDS.pack(
-        _MAGIC,
-        _VERSION,
-        HEADER_BYTES,
-        0,
-        header.scheme.encode(),
-        header.run_id,
-        header.round,
-        header.client,
-        header.parameters,
-        header.layout,
-        header.start,
-        header.codec,
-        header.examples,
-        header.weight,
-        header.mask_bytes,
-        header.body_bytes,
-        header.mask_digest,
-        header.body_digest,
-    )
+    said = vars(header) | {"scheme": header.scheme.encode()}
+    return _FIELDS.pack(_MAGIC, _VERSION, HEADER_BYTES, 0, *(said[name] for name in _NAMES))
 
 
 def unpack(signed: bytes, expected: Expected) -> SignedHeader:
@@ -211,58 +197,43 @@ def unpack(signed: bytes, expected: Expected) -> SignedHeader:
     Raises:
         EnvelopeError: for the first field that differs.
     """
-    fields = _FIELDS.unpack_from(signed)
-    magic, version, header_bytes, reserved, scheme, run_id, number, client = fields[:8]
-    parameters, layout, start, codec, examples, weight = fields[8:14]
-    mask_bytes, body_bytes, mask_digest, body_digest = fields[14:]
+    magic, version, header_bytes, reserved, *values = _FIELDS.unpack_from(signed)
+    said = dict(zip(_NAMES, values, strict=True))
     if magic != _MAGIC:
         raise EnvelopeError("malformed", "not an envelope of fedpriv")
     if version != _VERSION:
         raise EnvelopeError("malformed", f"version {version}, this program reads {_VERSION}")
     if header_bytes != HEADER_BYTES or reserved:
         raise EnvelopeError("malformed", f"{header_bytes} bytes of header, or reserved bytes used")
-    if scheme != expected.scheme.encode().ljust(16, b"\0"):
-        raise EnvelopeError("wrong_scheme", f"{scheme!r}, {expected.scheme} expected")
-    if run_id != expected.run_id:
-        raise EnvelopeError("wrong_run", f"{run_id.hex()}, {expected.run_id.hex()} expected")
-    if number != expected.round:
-        raise EnvelopeError("wrong_round", f"{number}, {expected.round} expected")
-    if client != expected.client:
-        raise EnvelopeError("wrong_client", f"{client}, {expected.client} expected")
-    if parameters != expected.parameters or layout != expected.layout:
+    if said["scheme"] != expected.scheme.encode().ljust(16, b"\0"):
+        raise EnvelopeError("wrong_scheme", f"{said['scheme']!r}, {expected.scheme} expected")
+    if said["run_id"] != expected.run_id:
+        raise EnvelopeError("wrong_run", f"{said['run_id'].hex()}, {expected.run_id.hex()} expected")
+    if said["round"] != expected.round:
+        raise EnvelopeError("wrong_round", f"{said['round']}, {expected.round} expected")
+    if said["client"] != expected.client:
+        raise EnvelopeError("wrong_client", f"{said['client']}, {expected.client} expected")
+    if (said["parameters"], said["layout"]) != (expected.parameters, expected.layout):
         raise EnvelopeError(
-            "wrong_model", f"{parameters} coordinates, {expected.parameters} expected, or another layout"
+            "wrong_model",
+            f"{said['parameters']} coordinates, {expected.parameters} expected, or another layout",
         )
-    if expected.start is not None and start != expected.start:
+    if expected.start is not None and said["start"] != expected.start:
         raise EnvelopeError("wrong_model", "made from another model, or with other settings, than was sent")
-    if codec != expected.codec:
+    if said["codec"] != expected.codec:
         raise EnvelopeError("wrong_parameters", "encoded with other parameters, packing or keys")
-    if expected.examples is not None and examples != expected.examples:
-        raise EnvelopeError("wrong_examples", f"{examples}, {expected.examples} expected")
+    if expected.examples is not None and said["examples"] != expected.examples:
+        raise EnvelopeError("wrong_examples", f"{said['examples']}, {expected.examples} expected")
+    weight = said["weight"]
     if not _is_weight(weight) or (expected.weight is not None and weight != expected.weight):
         raise EnvelopeError("wrong_weight", f"{weight}, {expected.weight or 'a positive number'} expected")
-    if (mask_bytes, body_bytes) != (expected.mask_bytes, expected.body_bytes):
+    if (said["mask_bytes"], said["body_bytes"]) != (expected.mask_bytes, expected.body_bytes):
         raise EnvelopeError(
             "malformed",
-            f"mask and body of {mask_bytes} and {body_bytes} bytes announced, "
+            f"mask and body of {said['mask_bytes']} and {said['body_bytes']} bytes announced, "
             f"{expected.mask_bytes} and {expected.body_bytes} expected",
         )
-    return SignedHeader(
-        scheme=expected.scheme,
-        run_id=run_id,
-        round=number,
-        client=client,
-        parameters=parameters,
-        layout=layout,
-        start=start,
-        codec=codec,
-        examples=examples,
-        weight=weight,
-        mask_bytes=mask_bytes,
-        body_bytes=body_bytes,
-        mask_digest=mask_digest,
-        body_digest=body_digest,
-    )
+    return SignedHeader(**said | {"scheme": expected.scheme})
 
 
 def claimed_client(signed: bytes | memoryview) -> int:

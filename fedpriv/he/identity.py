@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fedpriv.errors import UserError
 from fedpriv.he.key_files import read_private, read_public, write_private
 from fedpriv.he.policy import Policy
+from fedpriv.he.strict_json import parse_object
 
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
@@ -228,15 +229,9 @@ class Enrolment:
         Raises:
             UserError: on each of these, and when the file cannot be read.
         """
-        data = read_public(path, _MOST_ENROLMENT_BYTES)
-        try:
-            content = json.loads(data, object_pairs_hook=_distinct)
-        except RecursionError:
-            raise UserError(f"{path}: nested too deeply; an enrolment is flat") from None
-        except ValueError as error:
-            raise UserError(f"{path}: is no enrolment ({error}); ask for it again") from None
+        content = parse_object(path, read_public(path, _MOST_ENROLMENT_BYTES), "enrolment")
         names = {"version", "clients", "keyholders", "shared_key", "policy"}
-        if not isinstance(content, dict) or "version" not in content:
+        if "version" not in content:
             raise UserError(f"{path}: is no enrolment (it has no version); ask for it again")
         # before the names, for an older file lacks one
         if type(content["version"]) is not int or content["version"] != _ENROLMENT_VERSION:
@@ -255,14 +250,6 @@ class Enrolment:
             )
         except UserError as error:
             raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object whose names differ; other readers take the first or the last of two."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a name stands twice")
-    return made
 
 
 def _keys(path: Path, role: str, value: Any) -> dict[int, bytes]:

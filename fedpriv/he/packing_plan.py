@@ -6,10 +6,16 @@ can make, so that no sum carries into a neighbour; :mod:`fedpriv.he.packing` fil
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.he.noise_bounds import symmetric_noise
 from fedpriv.he.primes import batching_prime
+
+NoiseFrom = Literal["epsilon", "noise_multiplier"]
 
 MAX_BITS = 24
 """A float32 has no more bits of precision than that."""
@@ -17,6 +23,7 @@ MAX_CLIENTS = 1000
 """Largest federation that the noise rule below was measured for."""
 LARGEST_NOISE = 1 << 30
 """A noisy level is a word of 32 bits, and samplers end below this."""
+_BLOCK = 1 << 16
 _DATA_MODULUS_BITS = 54
 _LARGEST_CAPACITY_BITS = 58
 """Wider slots have no plaintext modulus: SEAL's end at 60 bits, one of them spare."""
@@ -77,6 +84,27 @@ def quantisation_step(bits: int, value_range: float) -> float:
     return value_range / ((1 << (bits - 1)) - 1)
 
 
+def coarse_fraction(vector: NDArray[np.float32], step: float) -> float:
+    """Return the share of a vector's non-zero coordinates that lie within half a step of zero.
+
+    Rounding at random keeps their mean and drowns them: each becomes 0, or rarely a whole step.
+
+    Args:
+        vector: (P,) finite.
+        step: distance of neighbouring levels, > 0.
+
+    Returns:
+        In [0, 1]; 0 for a vector of zeros.
+    """
+    there = near = 0
+    for start in range(0, len(vector), _BLOCK):  # so that no copy of a whole update is made
+        block = vector[start : start + _BLOCK]
+        nonzero = int(np.count_nonzero(block))
+        there += nonzero
+        near += nonzero - int(np.count_nonzero(np.abs(block) >= step / 2))
+    return near / there if there else 0.0
+
+
 def plan_packing(
     bits: int,
     max_clients: int,
@@ -86,6 +114,7 @@ def plan_packing(
     capacity_bits: int | None = None,
     client_noise_bound: int = 0,
     server_noise_bound: int = 0,
+    noise_from: NoiseFrom = "noise_multiplier",
 ) -> PackingPlan:
     """Choose the packing and the smallest plaintext modulus that carries it.
 
@@ -105,6 +134,7 @@ def plan_packing(
         capacity_bits: bits of a slot that digits may fill, log2(t) - 1; None takes the rule above.
         client_noise_bound: largest noise of a client, in steps.
         server_noise_bound: largest noise of the server, in steps.
+        noise_from: the setting of ``privacy`` that the noise follows from, for messages.
 
     Raises:
         UserError: when a value is out of its range, or the digits do not fit.
@@ -128,7 +158,7 @@ def plan_packing(
         raise UserError(f"secure.values_per_slot={chosen}: choose at least 1, or null for as many as fit")
     if chosen > largest:
         raise _too_little_room(
-            bits, max_clients, chosen, largest, capacity, client_noise_bound, server_noise_bound
+            bits, max_clients, chosen, largest, capacity, client_noise_bound, server_noise_bound, noise_from
         )
     return PackingPlan(
         bits=bits,
@@ -161,6 +191,7 @@ def _too_little_room(
     capacity: int,
     client_noise: int,
     server_noise: int,
+    noise_from: NoiseFrom,
 ) -> UserError:
     """Return the refusal of digits that do not fit, with a mend.
 
@@ -182,8 +213,9 @@ def _too_little_room(
     noise = ""
     if client_noise or server_noise:
         each = f"{client_noise} steps each" if client_noise else f"{server_noise} steps"
-        noise = f" and the noise of privacy.noise_multiplier (up to {each})"
-        mends += ["a smaller privacy.noise_multiplier"] if fitting else ["fewer secure.bits", "less noise"]
+        noise = f" and the noise of privacy.{noise_from} (up to {each})"
+        less = f"a {'larger' if noise_from == 'epsilon' else 'smaller'} privacy.{noise_from}"
+        mends += [less] if fitting else ["fewer secure.bits", less]
     if not mends:
         mends = ["fewer federation.clients"]
     return UserError(

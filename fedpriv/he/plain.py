@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from fedpriv.he.codec import (
     Aggregator,
     Buffer,
-    Encoded,
     PayloadError,
     SumError,
     UpdateCodec,
@@ -38,14 +37,20 @@ class PlainCodec(UpdateCodec):
         """See :class:`UpdateCodec`."""
         return hashlib.sha256(b"fedpriv-plain-2").digest()
 
-    def encode(
-        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
-    ) -> Encoded:
+    def encode_into(
+        self,
+        vector: FloatVector,
+        mask: memoryview,
+        body: memoryview,
+        random: np.random.Generator,
+        source: RandomSource | None = None,
+    ) -> int:
         """Copy the coordinates; nothing is drawn."""
-        del random, source
+        del mask, random, source
         if not np.isfinite(checked_vector(vector)).all():
             raise NonFiniteUpdate("update: holds NaN or infinity")
-        return Encoded(b"", vector.astype("<f4", copy=False).tobytes(), clipped=0)
+        np.frombuffer(body, "<f4")[:] = vector
+        return 0
 
     def mask_bytes(self, length: int) -> int:
         """Return 0."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.he.codec import Buffer, PayloadError, require_size
+from fedpriv.he.fixed_bytes import FixedBytes
 from fedpriv.he.ring import add, negate
 from fedpriv.he.sealio import SealDataError
 from fedpriv.he.wire import CiphertextWire, Words
@@ -46,26 +47,30 @@ class PolynomialSum:
     def packed(self) -> bytes:
         """Return the sum as bytes."""
         size = self._wire.polynomial_bytes
-        out = bytearray(len(self.total) * size)
+        out = FixedBytes(len(self.total) * size)
         for index, polynomial in enumerate(self.total):
-            out[index * size : (index + 1) * size] = self._wire.pack(polynomial)
-        return bytes(out)
+            out.view[index * size : (index + 1) * size] = self._wire.pack(polynomial)
+        return out.take()
 
 
 def check_polynomials(wire: CiphertextWire, packed: Buffer, count: int) -> None:
-    """Refuse what :meth:`PolynomialSum.add` would; memory is one polynomial.
+    """Refuse what :meth:`PolynomialSum.add` would; memory is one polynomial, and the time far less.
 
     Raises:
         PayloadError: ``truncated``, ``oversized``, or ``malformed`` for a residue not below its prime.
     """
     try:
-        for _ in _polynomials(wire, require_size(packed, count * wire.polynomial_bytes)):
-            pass
+        for polynomial in _slices(wire, require_size(packed, count * wire.polynomial_bytes)):
+            wire.check(polynomial)
     except SealDataError as error:
         raise PayloadError("malformed", str(error)) from error
 
 
 def _polynomials(wire: CiphertextWire, view: memoryview) -> Iterator[Words]:
+    return map(wire.unpack, _slices(wire, view))
+
+
+def _slices(wire: CiphertextWire, view: memoryview) -> Iterator[memoryview]:
     size = wire.polynomial_bytes
     for start in range(0, len(view), size):
-        yield wire.unpack(view[start : start + size])
+        yield view[start : start + size]

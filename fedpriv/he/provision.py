@@ -13,24 +13,17 @@ A simulation has all of it in one folder. On real sites each party has the enrol
 subfolder, and nobody has another's.
 """
 
+import contextlib
 import os
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 from fedpriv.errors import UserError
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.key_files import SHARED_KEY, require_unwritable
 from fedpriv.he.policy import Policy
 from fedpriv.he.transcript import Transcript
-
-SHARED_KEY = "shared.key"
-
-
-class SharedKeyCodec(Protocol):
-    """A codec whose clients and key holder share one symmetric key."""
-
-    def make_shared_key(self, path: Path) -> str:
-        """Write a new key and return its fingerprint, which is public."""
 
 
 def enrolment_file(folder: Path) -> Path:
@@ -54,8 +47,26 @@ def signing_key_file(party: Path) -> Path:
 
 
 def transcript_file(party: Path) -> Path:
-    """Return the transcript in the folder of a key holder."""
-    return party / "transcript.jsonl"
+    """Return the transcript in the folder of a key holder, or the file that a link in its place names.
+
+    A run that makes its keys in memory keeps its transcripts on disk by such links. The folder is its
+    owner's alone, so nobody else can put one there.
+    """
+    path = party / "transcript.jsonl"
+    return party / path.readlink() if path.is_symlink() else path
+
+
+def load_enrolment(folder: Path) -> Enrolment:
+    """Return the enrolment of a key folder, as a party trusts it.
+
+    Raises:
+        UserError: when the file is missing or damaged, or others than its owner may write it or its
+            folder (:func:`~fedpriv.he.key_files.require_unwritable`): they could enrol themselves.
+    """
+    path = enrolment_file(folder)
+    with contextlib.suppress(OSError):  # which the loading names
+        require_unwritable(path)
+    return Enrolment.load(path)
 
 
 def enrolment_for(folder: Path, offered: Policy) -> Enrolment:
@@ -66,11 +77,10 @@ def enrolment_for(folder: Path, offered: Policy) -> Enrolment:
         offered: the terms of the run's configuration.
 
     Raises:
-        UserError: when the file is missing or damaged, or demands more than is offered.
+        UserError: as :func:`load_enrolment`, or when it demands more than is offered.
     """
-    path = enrolment_file(folder)
-    enrolment = Enrolment.load(path)
-    cast(Policy, enrolment.policy).require(offered, path)  # what is loaded has one
+    enrolment = load_enrolment(folder)
+    cast(Policy, enrolment.policy).require(offered, enrolment_file(folder))  # what is loaded has one
     return enrolment
 
 
@@ -98,7 +108,7 @@ def provision(folder: Path, clients: int, codec: UpdateCodec, policy: Policy) ->
         keyholders[number] = _enrol(party)
         if _shares_key(codec):
             shared = party / SHARED_KEY
-            fingerprint = cast(SharedKeyCodec, codec).make_shared_key(shared)
+            fingerprint = codec.make_shared_key(shared)
     enrolled = {}
     for client in range(clients):
         party = client_folder(folder, client)
@@ -129,9 +139,10 @@ def require(folder: Path, clients: int, codec: UpdateCodec, offered: Policy) -> 
     shared = codec.with_public_key(b"", bytes(16), enrolment).digest if _shares_key(codec) else None
     for number, public in enrolment.keyholders.items():
         party = keyholder_folder(folder, number)
-        _require_signer(party, public)
-        if any(party.glob(f"{transcript_file(party).name}*")):
-            Transcript(transcript_file(party)).answered(bytes(16), 0)  # refuses a damaged one
+        signer = _require_signer(party, public)
+        transcript = transcript_file(party)
+        if any(transcript.parent.glob(f"{transcript.name}*")):
+            Transcript(transcript, signer).answered(bytes(16), 0)  # refuses a damaged one
         if shared is not None:
             _require_shared(party, codec.holder(party).digest, shared)
     for client, public in enrolment.clients.items():
@@ -158,7 +169,9 @@ def _require_shared(party: Path, digest: bytes, enrolled: bytes) -> None:
         raise UserError(f"{party / SHARED_KEY}: is not the key that was enrolled; give all the same one")
 
 
-def _require_signer(party: Path, public: bytes) -> None:
+def _require_signer(party: Path, public: bytes) -> SigningKey:
     path = signing_key_file(party)
-    if SigningKey.load(path).public != public:
+    signer = SigningKey.load(path)
+    if signer.public != public:
         raise UserError(f"{path}: is not the key that was enrolled; give the party its own key")
+    return signer

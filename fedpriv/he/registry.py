@@ -2,6 +2,7 @@
 
 from fedpriv.errors import UserError
 from fedpriv.he.codec import UpdateCodec
+from fedpriv.he.packing_plan import NoiseFrom
 from fedpriv.he.plain import PlainCodec
 from fedpriv.privacy.sum_plan import SumPlan
 
@@ -54,7 +55,7 @@ def build_codec(
     from fedpriv.he.bfv import IntegerEncoding
     from fedpriv.he.ckks import FloatEncoding
     from fedpriv.he.committee import CommitteeCodec, plan_committee
-    from fedpriv.he.packing import quantisation_step
+    from fedpriv.he.packing_plan import quantisation_step
 
     if scheme == "ckks":
         if noise is not None:
@@ -64,12 +65,13 @@ def build_codec(
         floats = FloatEncoding(max_clients, bits, value_range, smudging_bits, holders)
         return CommitteeCodec(floats, holders, floats.smudge_log2)
     bounds = (0, 0) if noise is None else (noise.client_noise_bound, noise.server_noise_bound)
+    given: NoiseFrom = "noise_multiplier" if noise is None or noise.target_epsilon is None else "epsilon"
     if noise is not None and noise.step != quantisation_step(bits, value_range):
         raise ValueError(
             f"noise: made for steps of {noise.step}, not of {quantisation_step(bits, value_range)}"
         )
     if keys == "authority":
-        plan, parameters = plan_authority(bits, max_clients, values_per_slot, value_range, *bounds)
+        plan, parameters = plan_authority(bits, max_clients, values_per_slot, value_range, *bounds, given)
         return AuthorityCodec(IntegerEncoding(plan, parameters, noise))
     plan, parameters, smudge_log2 = plan_committee(
         holders,
@@ -79,5 +81,6 @@ def build_codec(
         value_range,
         smudging_bits,
         *bounds,
+        given,
     )
     return CommitteeCodec(IntegerEncoding(plan, parameters, noise), holders, smudge_log2)

@@ -123,6 +123,24 @@ def unpack_selection(data: Buffer, length: int, count: int) -> NDArray[np.bool_]
     return selected
 
 
+def unpack_choice(data: Buffer, length: int, share: float) -> NDArray[np.bool_]:
+    """Read a choice of the ceil(share * P) most sensitive coordinates, or of all of them.
+
+    All are encrypted where no choice could be made, which hides no less than any choice.
+
+    Args:
+        data: untrusted bytes, see :func:`pack_selection`.
+        length: P, coordinates.
+        share: p, between 0 and 1.
+
+    Raises:
+        SelectionError: see :func:`unpack_selection`.
+        UserError: unless 0 < share < 1.
+    """
+    everything = bytes(data) == pack_selection(np.ones(length, np.bool_))
+    return unpack_selection(data, length, length if everything else selected_count(share, length))
+
+
 def selection_digest(selected: NDArray[np.bool_]) -> bytes:
     """Return SHA-256 over length and packed bits."""
     packed = pack_selection(selected)

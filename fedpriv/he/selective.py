@@ -19,7 +19,6 @@ from fedpriv.errors import UserError
 from fedpriv.he.codec import (
     Aggregator,
     Buffer,
-    Encoded,
     Holder,
     PayloadError,
     UpdateCodec,
@@ -73,7 +72,7 @@ class SelectiveCodec(UpdateCodec):
         - A body with NaN or infinity in its clear part is refused and leaves the sum as it was.
 
     Edge cases:
-        - Coordinates in clear do not saturate: :attr:`Encoded.clipped` counts selected ones only.
+        - Coordinates in clear do not saturate: only selected ones are counted as saturated.
         - Updates of another length than the selection raise ValueError.
         - Noise that the inner codec adds for differential privacy covers the selected coordinates only.
 
@@ -93,7 +92,7 @@ class SelectiveCodec(UpdateCodec):
         self.scheme = inner.scheme
         self.inner = inner
         self.holders, self.needs_public_key = inner.holders, inner.needs_public_key
-        self.max_clients = inner.max_clients
+        self.max_clients, self.step = inner.max_clients, inner.step
         self.selected = selected.copy()
         self.selected.flags.writeable = False
         self._clear = ~self.selected
@@ -106,21 +105,31 @@ class SelectiveCodec(UpdateCodec):
         return _bind(self.inner.digest, self._selection_digest)
 
     @property
+    def figures(self) -> dict[str, float]:
+        """Return the inner codec's."""
+        return self.inner.figures
+
+    @property
     def clear_fraction(self) -> float:
         """Share of the coordinates that the server reads, in (0, 1)."""
         return 1.0 - self._encrypted / len(self.selected)
 
-    def encode(
-        self, vector: FloatVector, random: np.random.Generator, source: RandomSource | None = None
-    ) -> Encoded:
+    def encode_into(
+        self,
+        vector: FloatVector,
+        mask: memoryview,
+        body: memoryview,
+        random: np.random.Generator,
+        source: RandomSource | None = None,
+    ) -> int:
         """Encrypt the selected coordinates and append the others."""
         self._check(len(checked_vector(vector)))
-        clear = vector[self._clear]
+        encrypted = self.inner.body_bytes(self._encrypted)
+        clear = np.frombuffer(body[encrypted:], "<f4")
+        clear[:] = vector[self._clear]
         if not np.isfinite(clear).all():
             raise NonFiniteUpdate("update: holds NaN or infinity")
-        encoded = self.inner.encode(vector[self.selected], random, source)
-        body = b"".join((encoded.body, clear.astype("<f4", copy=False).data))
-        return Encoded(encoded.mask, body, encoded.clipped)
+        return self.inner.encode_into(vector[self.selected], mask, body[:encrypted], random, source)
 
     def mask_bytes(self, length: int) -> int:
         """Return the bytes of the inner codec's mask of the selected coordinates."""
@@ -210,6 +219,10 @@ class SelectiveHolder(Holder):
     def digest(self) -> bytes:  # type: ignore[override]  # an inner holder may get its key later
         """As :attr:`SelectiveCodec.digest`, with the key that the inner holder really has."""
         return _bind(self._inner.digest, self._selection)
+
+    def require(self, run_id: bytes, number: int) -> None:
+        """See :class:`Holder`."""
+        self._inner.require(run_id, number)
 
     def open(self, masks: Sequence[Buffer], body_sum: Buffer, length: int) -> bytes:
         """Open the sum of the selected coordinates of updates of ``length`` coordinates."""

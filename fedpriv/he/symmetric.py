@@ -1,7 +1,7 @@
 """Symmetric ring-LWE encryption with a seeded uniform half: c1 = a, c0 = -(a s) + e + m.
 
 The distributions are SEAL's (secret ternary, error centred binomial of 21 pairs of bits, standard deviation
-3.24), and SEAL decrypts. What is ours is the speed: SEAL's symmetric encryption through its Python binding
+3.24). What is ours is the speed: SEAL's symmetric encryption through its Python binding
 spends most of its time on sampling byte by byte and on compressing what does not compress. Here a is the
 keystream of ChaCha20 (RFC 8439) under a public seed (as FrodoKEM uses AES), the error comes from one under a
 key of the operating system, and the product with the small s is a floating-point FFT whose rounding is
@@ -102,30 +102,51 @@ class SymmetricCipher:
         if max(exact.max(), -exact.min()) > _LARGEST_FRACTION:
             raise ArithmeticError("ring product: floating point was not precise enough")
         low, high = rounded.astype(np.int64).reshape(self._degree, 2).T
-        # high * 2^width - quotient * p is small, so it is right modulo 2^64
-        quotient = (high.astype(np.float64) * (2.0**width / modulus)).astype(np.int64)
-        total: NDArray[np.int64] = (high << width) - quotient * np.int64(modulus)
+        # low + high * 2^width - quotient * p is at most a little over p / 2, so it is right modulo 2^64
+        quotient = rounded[1::2] * (2.0**width / modulus) + rounded[0::2] / modulus
+        total: NDArray[np.int64] = (high << width) - np.rint(quotient).astype(np.int64) * np.int64(modulus)
         total += low
-        total %= np.int64(modulus)
+        total += (total < 0) * np.int64(modulus)
         return total
 
 
-def uniform(seed: bytes, index: int, moduli: Words, degree: int) -> Words:
-    """Return (L, N) residues that are uniform if ChaCha20 is a random function; anybody with the seed can.
+class UniformHalf:
+    """The c1 of an update's ciphertexts, which anybody grows from its seed.
 
-    Row l reads little-endian 64-bit words of the keystream with initial counter 0 and nonce (l u32, index
-    u64), cut to the length of the prime, and leaves out those that are not below it.
+    Row l of number ``index`` reads little-endian 64-bit words of the keystream with initial counter 0 and
+    nonce (l u32, index u64), cut to the length of the prime, and leaves out those that are not below it. They
+    are uniform if ChaCha20 is a random function.
     """
-    rows = np.empty((len(moduli), degree), np.uint64)
-    for row, modulus in enumerate(moduli[:, 0]):
-        stream = Cipher(ChaCha20(seed, struct.pack("<IIQ", 0, row, index)), mode=None).encryptor()
-        mask, filled = np.uint64((1 << int(modulus).bit_length()) - 1), 0
-        while filled < degree:
-            drawn = np.frombuffer(stream.update(bytes(8 * degree)), "<u8") & mask
-            drawn = drawn[drawn < modulus][: degree - filled]
-            rows[row, filled : filled + len(drawn)] = drawn
-            filled += len(drawn)
-    return rows
+
+    def __init__(self, seed: bytes, moduli: Words, degree: int) -> None:
+        """Take the seed, 32 bytes, and what the polynomials are to be like."""
+        self._stream = Cipher(ChaCha20(seed, bytes(16)), mode=None).encryptor()
+        self._primes = [int(modulus) for modulus in moduli[:, 0]]
+        self._degree, self._zeros = degree, bytes(8 * degree)
+
+    def polynomial(self, index: int) -> Words:
+        """Return the c1 of ciphertext ``index``, (L, N) residues."""
+        rows = np.empty((len(self._primes), self._degree), np.uint64)
+        for row, modulus in enumerate(self._primes):
+            self._stream.reset_nonce(struct.pack("<IIQ", 0, row, index))
+            mask = np.uint64((1 << modulus.bit_length()) - 1)
+            words = np.bitwise_and(self._draw(), mask, out=rows[row])
+            # primes lie so close below a power of two that there is rarely one to leave out
+            if words.max() >= modulus:
+                kept = words[words < modulus]
+                while len(kept) < self._degree:
+                    more = self._draw() & mask
+                    kept = np.concatenate([kept, more[more < modulus]])
+                words[:] = kept[: self._degree]
+        return rows
+
+    def _draw(self) -> NDArray[np.uint64]:
+        return np.frombuffer(self._stream.update(self._zeros), "<u8")
+
+
+def uniform(seed: bytes, index: int, moduli: Words, degree: int) -> Words:
+    """Return a single polynomial of :class:`UniformHalf`."""
+    return UniformHalf(seed, moduli, degree).polynomial(index)
 
 
 def centred_binomial(words: NDArray[np.uint64]) -> NDArray[np.int64]:

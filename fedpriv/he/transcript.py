@@ -1,9 +1,9 @@
 """What a key holder did, in a file that only grows: the memory that makes "once per round" hold.
 
-One JSON object per line. Each line holds the SHA-256 of the line before it, so that a line cannot be
-changed, taken out or put in without every later one betraying it (Haber and Stornetta 1991, How to
-time-stamp a digital document). A second file beside it, ``<name>.head``, holds how many lines there
-are and the digest of the last one: without it, a file cut at the end of a line would look whole.
+One JSON object per line. Each line holds the SHA-256 of the line before it (Haber and Stornetta 1991, How to
+time-stamp a digital document). A second file beside it, ``<name>.head``, holds how many lines there are and
+the digest of the last one, signed by the holder: without it a file cut at the end of a line would look
+whole, and without the signature whoever can write both files could make up another chain.
 """
 
 import contextlib
@@ -19,26 +19,27 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fedpriv.errors import UserError
-from fedpriv.he.key_files import read_private, sync_folder
+from fedpriv.he.identity import SigningKey
+from fedpriv.he.transcript_head import TranscriptHead, write_synced
 
 MOST_REFUSALS = 100
 """Refusals of one cause that are written down per run; a note that there were more follows."""
 
 _FIRST = "0" * 64
 _MOST_LINE_BYTES = 1 << 24
-_MOST_HEAD_BYTES = 200
-_EVENTS = ("release", "answer", "failure", "refusal", "torn")
+_EVENTS = ("key", "release", "answer", "failure", "refusal", "torn")
 
 
 class Transcript:
     """Decisions of one key holder.
 
     Guarantee:
-        - :meth:`claim` is true at most once per run and round, over all processes, threads and
-          restarts that use the same file.
+        - :meth:`claim` is true at most once per run and round, and :meth:`claim_key` once per run, over
+          all processes, threads and restarts that use the same file.
+        - Only who has the holder's signing key can change a line, take one out or make up another chain.
         - A line is on disk (synced) before the call that writes it returns.
-        - It holds no secret: runs, rounds, client numbers, digests of signed headers and of answers,
-          causes, times.
+        - It holds no secret: runs, rounds, client numbers, digests of signed headers, of answers and of the
+          commitment to a share, causes, times.
         - Its files have mode 0600 from their first byte.
         - Refused requests add at most ``MOST_REFUSALS + 1`` lines per run and cause.
 
@@ -48,17 +49,21 @@ class Transcript:
         - A last line without newline was being written when the machine or process stopped, and its
           writer never got to act on it: it is cut off, and a ``torn`` line says so.
         - A file that others may access, a link, and what is no regular file are refused.
+        - A head that is not signed, such as an earlier version's, or by another key is refused.
+        - A crash can come between a line and its head, so one line may follow those that are signed for.
+          Who can write the file can add that one, and with it use up a round; more are refused.
         - Removing or restoring both files together cannot be noticed: keys are made per run, so
           remove them together with the transcript and never restore them from a copy.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name the file; it appears with its first line."""
+    def __init__(self, path: Path, signer: SigningKey) -> None:
+        """Name the file, which appears when it is first used, and the key of its holder."""
         self.path = path
-        self._head = path.with_name(f"{path.name}.head")
+        self._head = TranscriptHead(path, signer)
         self._lines, self._offset, self._last = 0, 0, _FIRST
         self._inode = 0
         self._claimed: set[tuple[str, int]] = set()
+        self._keys: set[str] = set()
         self._refusals: Counter[tuple[str, str]] = Counter()
 
     def answered(self, run_id: bytes, server_round: int) -> bool:
@@ -94,6 +99,30 @@ class Transcript:
             self._append(
                 file, "release", run=run_id.hex(), round=server_round, clients=list(clients), signed=digests
             )
+            return True
+
+    def has_key(self, run_id: bytes) -> bool:
+        """Whether a share of the run's key was committed to, by whichever process.
+
+        Raises:
+            UserError: when the file is damaged or cannot be used.
+        """
+        with self._locked():
+            return run_id.hex() in self._keys
+
+    def claim_key(self, run_id: bytes, commitment: bytes) -> bool:
+        """Take the making of the run's key, once and for all, for the share committed to.
+
+        Returns:
+            False when it was claimed before; nothing is written then.
+
+        Raises:
+            UserError: when the file is damaged or cannot be written.
+        """
+        with self._locked() as file:
+            if run_id.hex() in self._keys:
+                return False
+            self._append(file, "key", run=run_id.hex(), commitment=commitment.hex())
             return True
 
     def note_answer(self, run_id: bytes, server_round: int, answer: bytes) -> None:
@@ -156,8 +185,12 @@ class Transcript:
                 self._check_last(lines, digest)
         if self._lines < lines:
             raise UserError(f"{self.path}: {self._lines} lines of {lines}: cut; nothing is opened with it")
+        if self._lines > lines + 1:
+            raise self._damaged(lines + 2)
         if torn:
             self._cut_off(file, torn)
+        elif self._lines > lines:
+            self._head.write(self._lines, self._last)
 
     def _take(self, line: bytes) -> None:
         """Check one line against the chain and remember what it says."""
@@ -167,6 +200,8 @@ class Transcript:
                 raise ValueError
             if entry["event"] == "release":
                 self._claimed.add((entry["run"], entry["round"]))
+            elif entry["event"] == "key":
+                self._keys.add(entry["run"])
             elif entry["event"] == "refusal":
                 self._refusals[entry["run"], entry["cause"]] += 1
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -195,36 +230,14 @@ class Transcript:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"previous": self._last, "time": time, "event": event, **facts}
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        _write(file, line)
+        write_synced(file, line)
         self._take(line)
-        self._write_head()
+        self._head.write(self._lines, self._last)
 
     def _read_head(self, empty: bool) -> tuple[int, str]:
         """Return how many lines there must be at least, and the digest of the last of them."""
-        if not self._head.exists():
+        if not self._head.path.exists():
             if not empty:
-                raise UserError(f"{self._head}: missing; nothing is opened with a transcript without it")
-            self._write_head()
-        try:
-            head = json.loads(read_private(self._head, _MOST_HEAD_BYTES))
-            return int(head["lines"]), str(head["sha256"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise UserError(f"{self._head}: damaged; nothing is opened with this transcript") from None
-
-    def _write_head(self) -> None:
-        temporary = self._head.with_name(f".{self._head.name}")
-        temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb", buffering=0) as file:
-            os.fchmod(file.fileno(), 0o600)
-            _write(file, json.dumps({"lines": self._lines, "sha256": self._last}).encode())
-        temporary.rename(self._head)
-        sync_folder(self.path.parent)
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    """Write all of ``data`` to an unbuffered file and sync it."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
-    os.fsync(file.fileno())
+                raise UserError(f"{self._head.path}: missing; nothing is opened with a transcript without it")
+            self._head.write(self._lines, self._last)
+        return self._head.read()

@@ -14,7 +14,7 @@ from tenseal import sealapi
 
 from fedpriv.he.parameters import SealParameters, data_primes, key_primes, seal_context
 from fedpriv.he.sealio import SealBuffer, SealDataError, seal_header
-from fedpriv.he.words import pack_words, packed_bytes, unpack_words
+from fedpriv.he.words import may_reach, pack_words, packed_bytes, unpack_words
 
 Words = NDArray[np.uint64]
 """A polynomial as residues, (L, N) uint64: one row for each prime."""
@@ -48,7 +48,7 @@ class CiphertextWire:
         self.moduli = (key_primes if at_keys else data_primes)(parameters)[:, np.newaxis]
         self.shape = (len(self.moduli), parameters.poly_degree)
         self._words = self.shape[0] * self.shape[1]
-        self._width = int(self.moduli.max()).bit_length()
+        self._width, self._smallest = int(self.moduli.max()).bit_length(), int(self.moduli.min())
         self._cap = 16 * self._words + 512
         self._ntt = at_keys or parameters.scheme == "ckks"
         self._scale = scale
@@ -72,6 +72,17 @@ class CiphertextWire:
         if (words >= self.moduli).any():
             raise SealDataError("polynomial: a coefficient is not below its modulus")
         return words
+
+    def check(self, data: bytes | memoryview) -> None:
+        """Refuse what :meth:`unpack` refuses, mostly without unpacking it.
+
+        Raises:
+            SealDataError: as :meth:`unpack`.
+        """
+        of_this_size = len(data) == self.polynomial_bytes
+        if of_this_size and not may_reach(memoryview(data), self._words, self._width, self._smallest):
+            return
+        self.unpack(data)
 
     def split(self, buffer: SealBuffer, ciphertext: Any, ntt: bool | None = None) -> tuple[Words, Words]:
         """Return c0 and c1 of a ``Ciphertext`` or ``PublicKey``; ``ntt`` where not as the scheme has it."""

@@ -32,11 +32,39 @@ def unpack_words(data: memoryview, count: int, width: int) -> NDArray[np.uint64]
     """Return the (count,) words of :func:`pack_words`; ``data`` has exactly :func:`packed_bytes` bytes."""
     planes, bits = divmod(width, _PLANE)
     columns = np.zeros((count, 4), "<u2")
-    columns[:, :planes] = np.frombuffer(data, "<u2", count * planes).reshape(planes, count).T
+    for plane, column in enumerate(np.frombuffer(data, "<u2", count * planes).reshape(planes, count)):
+        columns[:, plane] = column
     if bits:
         rest = np.frombuffer(data, np.uint8, offset=2 * count * planes).reshape(bits, -1)
         high = np.zeros(count, np.uint16)
-        for bit, plane in enumerate(rest):
-            high |= np.unpackbits(plane, count=count).astype(np.uint16) << np.uint16(bit)
+        for bit in np.unpackbits(rest, axis=1, count=count)[::-1]:
+            high <<= 1
+            high |= bit
         columns[:, planes] = high
     return columns.view("<u8")[:, 0].astype(np.uint64, copy=False)
+
+
+def may_reach(data: memoryview, count: int, width: int, least: int) -> bool:
+    """Whether one of the packed words may be ``least`` or more, judged by the highest bits alone.
+
+    It is for a ``least`` whose highest bits are ones, as those of SEAL's primes are: few words have them all,
+    so that uniform ones below ``least`` are nearly always told without unpacking any.
+
+    Edge cases:
+        Words that reach ``least`` are always found; False is therefore certain, and True is not.
+
+    Args:
+        data: what :func:`pack_words` returns, untrusted, of exactly :func:`packed_bytes` bytes.
+        count: n.
+        width: w.
+        least: below 2^w.
+    """
+    planes, bits = divmod(width, _PLANE)
+    if not planes or least >> (_PLANE * planes) != (1 << bits) - 1:
+        return True
+    top = np.frombuffer(data, "<u2", count, offset=2 * count * (planes - 1))
+    reaching = top >= (least >> (_PLANE * (planes - 1)) & 0xFFFF)
+    if bits and reaching.any():
+        rest = np.frombuffer(data, np.uint8, offset=2 * count * planes).reshape(bits, -1)
+        reaching &= np.unpackbits(np.bitwise_and.reduce(rest), count=count).view(np.bool_)
+    return bool(reaching.any())

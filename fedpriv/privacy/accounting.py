@@ -19,6 +19,11 @@ History: TypeAlias = tuple[Step, ...]
 
 LARGEST_FOR_PRV = 32.0
 """RDP epsilon above which PRV is not tried: its grid, and its time (a minute at 2000), grow with epsilon."""
+MOST_STEPS_FOR_PRV = 100_000
+"""Steps above which PRV is not tried: its grid grows with their root, to gigabytes at a million."""
+LEAST_NOISE = 1e-3
+"""Noise multiplier below which no accountant is asked: epsilon is above 10^5 and they may not end."""
+_MOST_NOISE, _LEAST_RATE = 1e6, 1e-9
 LONGEST_JSON = 1 << 20
 """Characters of a serialised history that :func:`from_json` is willing to parse."""
 
@@ -44,7 +49,7 @@ def spent(history: History, delta: float) -> Spent:
     """Bound the privacy loss of everything in ``history`` together.
 
     The smaller of two upper bounds: RDP (Mironov, Talwar, Zhang 2019, arXiv 1908.10530) and,
-    where RDP is at most :data:`LARGEST_FOR_PRV`, PRV (Gopi, Lee, Wutschitz 2021, arXiv
+    up to :data:`LARGEST_FOR_PRV` and :data:`MOST_STEPS_FOR_PRV`, PRV (Gopi, Lee, Wutschitz 2021, arXiv
     2106.02848). The result names the one it came from.
 
     Guarantee:
@@ -53,28 +58,45 @@ def spent(history: History, delta: float) -> Spent:
 
     Edge cases:
         - an empty history costs nothing: epsilon 0.
-        - noise multiplier 0 gives infinity.
-        - above :data:`LARGEST_FOR_PRV`, and wherever PRV fails, the RDP bound is returned.
+        - noise multiplier 0, or below :data:`LEAST_NOISE`, gives infinity.
+        - where delta alone covers the loss, epsilon is 0.
+        - above :data:`LARGEST_FOR_PRV` or :data:`MOST_STEPS_FOR_PRV`, and wherever PRV fails, the RDP
+          bound is returned.
 
     Raises:
         ValueError: when delta does not lie between 0 and 1.
     """
     if not 0.0 < delta < 1.0:
         raise ValueError(f"delta={delta} must lie between 0 and 1")
-    steps = tuple(step for step in history if step[2] > 0)
+    steps = within_reach(history)
     if not steps:
         return Spent(0.0, delta, "prv")
     if any(noise <= 0.0 for noise, _, _ in steps):
         return Spent(math.inf, delta, "none")
     rdp = _rdp(steps, delta)
-    if rdp <= LARGEST_FOR_PRV:
+    if rdp <= LARGEST_FOR_PRV and sum(step[2] for step in steps) <= MOST_STEPS_FOR_PRV:
         prv = _prv(steps, delta)
         if prv is not None and prv <= rdp:
             return Spent(prv, delta, "prv")
     return Spent(rdp, delta, "rdp")
 
 
+def within_reach(history: History) -> History:
+    """Replace mechanisms that the accountants cannot compute by ones that protect less; drop empty ones."""
+    return tuple(
+        (min(noise, _MOST_NOISE) if noise >= LEAST_NOISE else 0.0, max(rate, _LEAST_RATE), steps)
+        for noise, rate, steps in history
+        if steps > 0
+    )
+
+
 def _rdp(steps: History, delta: float) -> float:
+    """Return the RDP bound, 0 where the conversion gives a negative epsilon.
+
+    The conversion to delta (Balle et al. 2020, arXiv 1905.09982, Theorem 21) falls as epsilon grows: where
+    it gives delta at an epsilon below 0, it gives no more than delta at 0. That 0 is a bound follows without
+    it too: P(S) <= e^epsilon Q(S) + delta <= Q(S) + delta.
+    """
     from opacus.accountants import RDPAccountant
 
     accountant = RDPAccountant()
@@ -82,7 +104,7 @@ def _rdp(steps: History, delta: float) -> float:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         epsilon = float(accountant.get_epsilon(delta))
-    return epsilon if epsilon >= 0.0 else math.inf
+    return math.inf if math.isnan(epsilon) else max(0.0, epsilon)
 
 
 def _prv(steps: History, delta: float) -> float | None:

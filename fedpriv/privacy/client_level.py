@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedpriv.privacy.adaptive_clipping import AdaptiveClipping
 from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
 from fedpriv.privacy.sum_plan import SumPlan
 from fedpriv.types import FloatVector
@@ -18,10 +19,12 @@ class ClientLevel:
     Attributes:
         plan: sensitivity, noise and accounting of its sums.
         seed: of reproducible noise, which protects nobody; None draws it from the operating system's.
+        adaptive: how the clipping norm moves; None leaves it where it is.
     """
 
     plan: SumPlan
     seed: int | None = None
+    adaptive: AdaptiveClipping | None = None
 
     def source(self, *purpose: str | int) -> RandomSource:
         """Return a fresh source of noise; with a seed, the same for the same purpose."""

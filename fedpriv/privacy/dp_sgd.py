@@ -1,108 +1,64 @@
-"""The noisy optimiser: Opacus clips and sums, the noise comes from our own source."""
-
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""The noisy gradient of DP-SGD: sample, clip, add noise (Abadi et al. 2016, arXiv 1607.00133, Alg. 1)."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus.grad_sample import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from fedpriv.privacy.noise import RandomSource
+from fedpriv.privacy.per_example import PerExample
 from fedpriv.privacy.plan import SamplePlan
 
+MOST_BYTES = 1 << 30
+"""Per-example gradients that are held at a time; a larger sample is taken in parts."""
 
-class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' DP-SGD optimiser with noise drawn from a :class:`RandomSource`.
+
+class PrivateGradient:
+    """(sum_i clip(gradient_i) + noise) / expected batch, written where the optimiser looks for it.
 
     Guarantee:
-        - ``step`` adds N(0, (noise_multiplier clipping_norm)^2 I) to the sum of clipped
+        - :meth:`release` adds N(0, (noise_multiplier clipping_norm)^2 I) to the sum of clipped
           per-example gradients, every time it is called.
+        - One example moves that sum by at most ``clipping_norm``, whatever its gradient and in how
+          many parts the sample is taken.
 
     Edge cases:
-        - without examples the step is noise alone.
-        - an example whose gradient is not finite (or whose norm overflows float32) contributes
+        - Without examples the release is noise alone.
+        - An example whose gradient is not finite (or whose squared norm overflows float32) contributes
           zero: clipping could not bound it, and NaN would spread to the released model.
+        - A parameter that the loss does not reach gets noise all the same.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, plan: SamplePlan, source: RandomSource) -> None:
-        """Bind ``optimizer`` to the plan it must execute."""
-        super().__init__(
-            optimizer,
-            noise_multiplier=plan.noise_multiplier,
-            max_grad_norm=plan.clipping_norm,
-            expected_batch_size=plan.expected_batch,
-        )
-        self._source = source
+    def __init__(
+        self, examples: PerExample, module: nn.Module, plan: SamplePlan, source: RandomSource
+    ) -> None:
+        """Bind the gradients of ``module``'s examples to the plan that must be executed."""
+        self._examples, self._plan, self._source = examples, plan, source
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._sums = [torch.zeros_like(parameter) for parameter in self._parameters]
 
-    def clip_and_accumulate(self) -> None:
-        """Sum the per-example gradients, each scaled to norm at most ``max_grad_norm``."""
-        samples = self.grad_samples
-        if len(samples[0]):
-            norms = torch.stack([sample.flatten(1).norm(2, dim=1) for sample in samples], dim=1).norm(
-                2, dim=1
-            )
-            if not bool(torch.isfinite(norms).all()):
-                for sample in samples:
-                    # overwritten, for a factor of zero would leave NaN
-                    sample[~torch.isfinite(norms)] = 0.0
-        super().clip_and_accumulate()
+    @property
+    def most_at_once(self) -> int:
+        """Examples whose gradients are held together."""
+        return max(1, MOST_BYTES // max(1, self._examples.bytes_per_example))
 
-    def add_noise(self) -> None:
-        """Add noise to every parameter's summed gradient in one draw."""
-        sizes = [parameter.numel() for parameter in self.params]
-        noise = self._source.normal(sum(sizes)) * (self.noise_multiplier * self.max_grad_norm)
-        for parameter, part in zip(
-            self.params, torch.from_numpy(noise.astype(np.float32)).split(sizes), strict=True
-        ):
-            parameter.grad = (parameter.summed_grad + part.view_as(parameter)).view_as(parameter)
+    @torch.no_grad()
+    def add(self) -> None:
+        """Clip and add the examples of the last backward pass, and forget them."""
+        norms = self._examples.norms()
+        factors = (self._plan.clipping_norm / (norms + 1e-6)).clamp(max=1.0)
+        self._examples.add_scaled(factors.where(norms.isfinite(), 0.0), self._sums)
+        self._examples.forget()
 
-    def use_no_examples(self) -> None:
-        """Set the per-example gradients of an empty sample: zero of them."""
-        for parameter in self.params:
-            parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
-
-
-@contextmanager
-def per_example_gradients(module: nn.Module) -> Iterator[GradSampleModule]:
-    """Let ``module`` compute per-example gradients (Opacus hooks) inside the block.
-
-    Guarantee:
-        - Afterwards, also after an error, the module holds no hook and nothing of any example.
-
-    Raises:
-        ValueError: for layers that mix examples (batch normalisation) or keep running statistics.
-    """
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            message = f"model layer {name}: batch normalisation mixes examples; use GroupNorm"
-            raise ValueError(message)  # noqa: TRY004 - the type of a layer is a value here
-    try:
-        wrapped = GradSampleModule(module, batch_first=True, loss_reduction="mean")
-    except NotImplementedError as error:
-        raise ValueError(f"model: {error}") from error
-    with warnings.catch_warnings():
-        # the images themselves need no gradient, and that is right
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
-        try:
-            yield wrapped
-        finally:
-            wrapped.to_standard_module()
-            _forget(module)
-
-
-def _forget(module: nn.Module) -> None:
-    """Remove what Opacus leaves behind: gradients and activations of single examples."""
-    for layer in module.modules():
-        for name in ("activations", "max_batch_len"):
-            vars(layer).pop(name, None)
-    for parameter in module.parameters():
-        parameter.grad = None
-        for name in ("grad_sample", "summed_grad", "_forward_counter"):
-            vars(parameter).pop(name, None)
+    @torch.no_grad()
+    def release(self) -> None:
+        """Set every parameter's ``grad`` to the noisy mean, in one draw of noise, and start anew."""
+        sizes = [parameter.numel() for parameter in self._parameters]
+        deviation = self._plan.noise_multiplier * self._plan.clipping_norm
+        noise = torch.from_numpy((self._source.normal(sum(sizes)) * deviation).astype(np.float32))
+        for parameter, total, part in zip(self._parameters, self._sums, noise.split(sizes), strict=True):
+            parameter.grad = total.add(part.view_as(total)).div_(self._plan.expected_batch)
+            total.zero_()
 
 
 def poisson_sample(plan: SamplePlan, source: RandomSource) -> NDArray[np.int64]:

@@ -6,9 +6,13 @@ that what is reported cannot drift from what is done.
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fedpriv.privacy import accounting
 from fedpriv.privacy.accounting import History, Spent
+
+WAYS = ("auto", "opacus")
+"""How the gradients of single examples can be computed, see :mod:`fedpriv.privacy.per_example`."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class PrivacySettings:
         noise_multiplier: noise standard deviation over clipping norm; None when ``epsilon`` is given.
         clipping_norm: bound on the L2 norm of one example's gradient.
         noise: ``secure`` or ``fast``, see :mod:`fedpriv.privacy.noise`.
+        gradients: one of :data:`WAYS`.
 
     Raises:
         ValueError: when not exactly one of epsilon and noise_multiplier is given, or a value is
@@ -32,6 +37,7 @@ class PrivacySettings:
     noise_multiplier: float | None
     clipping_norm: float
     noise: str = "secure"
+    gradients: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -45,6 +51,8 @@ class PrivacySettings:
             raise ValueError(f"delta={self.delta} must lie between 0 and 1")
         if self.noise not in ("secure", "fast"):
             raise ValueError(f"noise={self.noise!r} must be secure or fast")
+        if self.gradients not in WAYS:
+            raise ValueError(f"gradients={self.gradients!r}: choose one of {', '.join(WAYS)}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,12 @@ class SamplePlan:
         - A person with many images is protected image by image only.
         - A run that is resumed after a crash counts the round that was lost as well as the one in
           its place, see :func:`fedpriv.training.party.charge_lost_round`.
+
+    Attributes:
+        relation: between data sets that epsilon tells apart, for records and people.
     """
+
+    relation: ClassVar[str] = "one image added or removed"
 
     examples: int
     sample_rate: float
@@ -89,6 +102,18 @@ class SamplePlan:
     def spent(self, history: History) -> Spent:
         """Return the privacy spent by everything in ``history``."""
         return accounting.spent(history, self.delta)
+
+    def spent_at_most(self, history: History, rounds: int) -> Spent:
+        """Bound what is spent after ``history`` by who is asked for ``rounds`` more rounds.
+
+        Rounds that would pass the target are not trained and cost nothing.
+        """
+        for trained in range(rounds, 0, -1):
+            steps = trained * self.steps_per_round
+            spent = self.spent(accounting.extend(history, (self.noise_multiplier, self.sample_rate, steps)))
+            if self.target_epsilon is None or spent.epsilon <= self.target_epsilon:
+                return spent
+        return self.spent(history)
 
     def may_train(self, history: History) -> bool:
         """Tell whether one more round stays within the target (always, without a target)."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,9 @@ class SumPlan:
     (``where="server"``). Neighbours differ by one client added or removed, its integers then being
     zero: the L2 sensitivity of the sum is ``norm_bound``. (One client replaced by another: twice that.)
 
+    With a ``vote`` the last coordinate is none of the update's but +vote or -vote
+    (:mod:`fedpriv.privacy.adaptive_clipping`); vector and vote are one, and are bounded and paid for as one.
+
     Guarantee:
         - Releases of rounds with ``counts`` noisy contributors are together
           (spent(counts).epsilon, delta)-differentially private, adaptively composed.
@@ -58,14 +62,18 @@ class SumPlan:
     Attributes:
         clipping_norm: C, bound on the L2 norm of one client's weighted update, units of coordinates.
         step: distance of neighbouring integers in units of coordinates.
-        dimension: d, coordinates of an update.
+        dimension: d, coordinates of an update as it is sent, the vote's among them.
         where: ``clients`` or ``server``.
         contributors: least number of noisy contributions in a released sum; 1 with ``server``.
         rounds: planned number of releases.
         delta: probability of the bound failing, for all rounds together.
         variance: sigma^2 of one draw (of each client, or of the server), in squared steps.
         target_epsilon: what all rounds may cost; None without a target.
+        vote: w, in steps; 0 without votes.
+        relation: between cohorts that epsilon tells apart, for records and people.
     """
+
+    relation: ClassVar[str] = "one client added or removed"
 
     clipping_norm: float
     step: float
@@ -76,6 +84,7 @@ class SumPlan:
     delta: float
     variance: Fraction
     target_epsilon: float | None = None
+    vote: int = 0
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -87,11 +96,13 @@ class SumPlan:
             raise ValueError(f"where={self.where!r} must be clients or server")
         if self.where == "server" and self.contributors != 1:
             raise ValueError(f"contributors={self.contributors} must be 1 where the server draws the noise")
+        if self.vote < 0:
+            raise ValueError(f"vote={self.vote} must not be negative")
 
     @property
     def norm_bound(self) -> float:
         """L2 sensitivity in steps: what the integers of one client may measure, see :func:`sensitivity`."""
-        return sensitivity(self.clipping_norm / self.step, self.dimension)
+        return sensitivity(math.hypot(self.clipping_norm / self.step, self.vote), self.dimension)
 
     @property
     def noise_multiplier(self) -> float:
@@ -169,13 +180,14 @@ def plan_sum(
     epsilon: float | None = None,
     noise_multiplier: float | None = None,
     where: str = "clients",
+    vote: int = 0,
 ) -> SumPlan:
     """Plan the noise of all sums of a run before its first round.
 
     Args:
         clipping_norm: bound on the L2 norm of one client's weighted update.
         step: distance of neighbouring integers.
-        dimension: coordinates of an update.
+        dimension: coordinates of an update, the vote's among them.
         contributors: least number of clients whose noise a released sum holds; with ``server`` it is
             of no account.
         rounds: planned number of releases.
@@ -185,6 +197,7 @@ def plan_sum(
         noise_multiplier: standard deviation of the whole noise over ``norm_bound``; None when
             ``epsilon`` is given.
         where: who draws: ``clients`` or ``server``.
+        vote: size of the vote in an update's last coordinate, in steps; 0 without votes.
 
     Raises:
         ValueError: when not exactly one of epsilon and noise_multiplier is given, a value is out of
@@ -198,7 +211,7 @@ def plan_sum(
     _check(clipping_norm, step, delta)
     asked = f"noise_multiplier={noise_multiplier}" if epsilon is None else f"epsilon={epsilon}"
     shares = 1 if where == "server" else contributors
-    norm_bound = sensitivity(clipping_norm / step, max(1, dimension))
+    norm_bound = sensitivity(math.hypot(clipping_norm / step, vote), max(1, dimension))
 
     def plan(multiplier: float) -> SumPlan:
         deviation = multiplier * norm_bound
@@ -210,11 +223,16 @@ def plan_sum(
                 f"{asked}: noise of standard deviation {math.sqrt(wanted):.4g} steps per draw is out of "
                 f"reach; use a larger step (fewer bits), or less noise"
             ) from error
-        return SumPlan(clipping_norm, step, dimension, where, shares, rounds, delta, variance, epsilon)
+        return SumPlan(clipping_norm, step, dimension, where, shares, rounds, delta, variance, epsilon, vote)
 
     if noise_multiplier is not None:
         return plan(noise_multiplier)
     return plan(_smallest(lambda multiplier: plan(multiplier).lasts()))
+
+
+def update_length(parameters: int, plan: SumPlan | None) -> int:
+    """Return the coordinates of an update as it is sent: the parameters, and a vote where there is one."""
+    return parameters if plan is None else plan.dimension
 
 
 def sensitivity(norm: float, dimension: int) -> float:

@@ -81,6 +81,7 @@ class RunLogger:
         tags: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         log_dir: Path | None = None,
+        figures: Mapping[str, float] | None = None,
     ) -> "RunLogger":
         """Create a run and write what identifies it.
 
@@ -99,6 +100,7 @@ class RunLogger:
             tags: further tags; they win over the ones above.
             parent_run_id: the sweep's run, under which this one is shown.
             log_dir: where the run writes its files.
+            figures: what follows from ``config``, as further parameters; in neither ``config.yaml`` nor hash.
 
         Raises:
             UserError: see :func:`fedpriv.tracking.store.open_experiment`.
@@ -122,7 +124,8 @@ class RunLogger:
         run = client.create_run(experiment_id, tags=safe, run_name=run_name)
         logger = cls(client, run.info.run_id, location.uri, experiment, secrets)
         try:
-            for batch in batches(Param(name, value) for name, value in flatten(plain).items()):
+            params = {**flatten(plain), **{clean_name(name): str(n) for name, n in (figures or {}).items()}}
+            for batch in batches(Param(name, value) for name, value in params.items()):
                 client.log_batch(logger.run_id, params=batch)
             text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
             client.log_text(logger.run_id, text, "config.yaml")
@@ -175,6 +178,15 @@ class RunLogger:
     def log_baseline(self, metrics: Metrics) -> None:
         """Write what needs no learning as metrics ``baseline_<name>`` at step 0."""
         self._log_metrics(finite({f"baseline_{name}": value for name, value in metrics.items()}), 0)
+
+    def log_lifetime(self, epsilon: float, earlier_runs: int) -> None:
+        """Write what all runs on the same data have cost, at the last round's step.
+
+        An infinite epsilon is no metric: the tag ``lifetime_epsilon`` has it in any case.
+        """
+        self.tag("lifetime_epsilon", f"{epsilon:.6g}")
+        figures = {"lifetime_epsilon": epsilon, "earlier_runs": float(earlier_runs)}
+        self._log_metrics(finite(figures), self._last_step)
 
     def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
         """Write a picture as artifact ``pictures/<name>.png`` (figures at 150 dots per inch)."""

@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,13 +13,16 @@ from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
+from fedpriv.privacy.charge import SampledGaussian
+from fedpriv.privacy.example_set import ExampleSet
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
+from fedpriv.privacy.purse import BudgetSpent, Purse
 from fedpriv.results import RoundResult
 from fedpriv.tasks.base import Task
-from fedpriv.training.data import client_data
+from fedpriv.training.data import client_data, examples_of
 from fedpriv.training.local import LocalSettings, build_optimizer
 from fedpriv.training.parameters import FlatParameters
-from fedpriv.training.party import BudgetSpent, ClientMemory, build_head, learns, train_round
+from fedpriv.training.party import ClientMemory, build_head, learns, train_round
 from fedpriv.types import AnyArray
 
 log = logging.getLogger("fedpriv")
@@ -38,8 +43,9 @@ class Centralized:
     Guarantee:
         - Round t is trained on the batches, and under ``noise: fast`` with the noise, that the
           only client of a federation of one would use in its round t.
-        - What a round costs is charged before its first noisy step. Before a round that would pass
-          the target epsilon training stops, with the model so far and the failure ``budget_spent``.
+        - What a round costs is charged before its first noisy step, and to the ledger before the model
+          that it made is given to anybody. Before a round that would pass the target epsilon, or what all
+          runs may spend, training stops, with the model so far and the failure ``budget_spent``.
 
     Attributes:
         seed: the run's seed.
@@ -51,6 +57,7 @@ class Centralized:
         backbone: the model, with its initial parameters.
         local: how it is optimised.
         privacy: DP-SGD settings, or None.
+        purse: charges rounds to the ledger of whoever holds the images; None does not.
 
     Raises:
         ValueError: when the target epsilon is out of reach.
@@ -66,6 +73,7 @@ class Centralized:
     backbone: nn.Module
     local: LocalSettings
     privacy: PrivacySettings | None
+    purse: Purse | None = None
 
     def __post_init__(self) -> None:
         """Flatten the model, make head, optimiser and plan."""
@@ -87,6 +95,11 @@ class Centralized:
         self.ended = False
         self._memory = ClientMemory()
 
+    @cached_property
+    def examples(self) -> ExampleSet:
+        """What identifies the training images in a ledger."""
+        return examples_of(self.training)
+
     def train(self) -> Iterator[RoundResult]:
         """Train the rounds that are left and yield each; the first is round 0, before training.
 
@@ -100,7 +113,15 @@ class Centralized:
             started, loss, failures = time.perf_counter(), None, {}
             try:
                 loss = train_round(
-                    self, PARTY, number, self.head, data, self.plan, self._memory, optimizer=self.optimizer
+                    self,
+                    PARTY,
+                    number,
+                    self.head,
+                    data,
+                    self.plan,
+                    self._memory,
+                    optimizer=self.optimizer,
+                    paying=self._paying(number),
                 )
             except BudgetSpent:
                 self.ended = True
@@ -115,6 +136,15 @@ class Centralized:
             yield self._close(number, started, loss, failures)
             if self.ended:
                 return
+
+    def make_up(self, number: int, times: int) -> None:
+        """Charge round ``number``, begun ``times`` times, as often to the ledger.
+
+        Raises:
+            UserError: when the ledger is damaged or cannot be written.
+        """
+        if self.purse is not None and self.plan is not None:
+            self.purse.make_up([(self.examples, SampledGaussian.of_round(self.plan))], number, times)
 
     def state(self) -> dict[str, AnyArray]:
         """Return the optimiser's state: an array ``<parameter number>/<name>`` for each tensor."""
@@ -167,6 +197,11 @@ class Centralized:
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         self._memory = ClientMemory(memory.history)
         self.history = list(history)
+
+    def _paying(self, number: int) -> AbstractContextManager[None] | None:
+        if self.purse is None or self.plan is None:
+            return None
+        return self.purse.paying(self.examples, SampledGaussian.of_round(self.plan), number)
 
     def _close(
         self, number: int, started: float, loss: float | None, failures: dict[str, int]

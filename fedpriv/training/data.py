@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.rows import ImageRows
+from fedpriv.privacy.example_set import ExampleSet, of_digests, of_images
 from fedpriv.tasks.base import Task
 from fedpriv.types import ByteImages
 
@@ -40,6 +41,16 @@ class ClientData:
         """Memory that is taken as long as this object lives."""
         images = self.images.nbytes if isinstance(self.images, Tensor) else 0
         return images + self.targets.nbytes
+
+
+def examples_of(dataset: ImageDataset) -> ExampleSet:
+    """Return what identifies a party's images in a privacy ledger, whatever they are called.
+
+    What they were made from where their loader tells it, else their pixels.
+    """
+    if dataset.origins is not None:
+        return of_digests(np.asarray(dataset.origins))
+    return of_images(dataset.images)
 
 
 def client_data(task: Task, dataset: ImageDataset, most_bytes: int = MOST_BYTES) -> ClientData:

@@ -162,6 +162,7 @@ def train_private(
     source: RandomSource,
     seed: int,
     optimizer: torch.optim.Optimizer | None = None,
+    gradients: str = "auto",
 ) -> float:
     """Run the ``plan.steps_per_round`` steps of DP-SGD that ``plan`` accounts for, in place.
 
@@ -182,32 +183,36 @@ def train_private(
         source: randomness of sampling and noise.
         seed: determines augmentation only.
         optimizer: as for :func:`train_plain`; it takes the noisy gradients.
+        gradients: how per-example gradients are computed, see :mod:`fedpriv.privacy.per_example`.
 
     Raises:
         ValueError: when the data is not what the plan was made for.
     """
-    from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients, poisson_sample
+    from fedpriv.privacy.dp_sgd import PrivateGradient, poisson_sample
+    from fedpriv.privacy.per_example import per_example_gradients
 
     if len(data) != plan.examples:
         raise ValueError(f"the plan is for {plan.examples} examples, the client has {len(data)}")
     model = backbone if head is None else nn.Sequential(backbone, head)
     model.train()
+    optimizer = _ready(optimizer, settings, model)
     proximal = _Proximal(settings.proximal_mu, backbone)
     augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
     losses: list[float] = []
-    with per_example_gradients(model) as wrapped:
-        private = PrivateOptimizer(_ready(optimizer, settings, model), plan, source)
+    with per_example_gradients(model, gradients) as examples:
+        private = PrivateGradient(examples, model, plan, source)
         for _ in range(plan.steps_per_round):
-            private.zero_grad(set_to_none=True)
             chosen = torch.from_numpy(poisson_sample(plan, source))
-            if len(chosen):
-                inputs = task.augment(task.preprocess(data.batch(chosen)), augment)
-                loss = task.loss(wrapped(inputs), data.targets[chosen])
+            total = 0.0
+            for part in chosen.split(private.most_at_once) if len(chosen) else ():
+                inputs = task.augment(task.preprocess(data.batch(part)), augment)
+                loss = task.loss(examples.model(inputs), data.targets[part])
                 loss.backward()
-                losses.append(float(loss.detach()))
-            else:
-                private.use_no_examples()
-            if private.pre_step():
-                proximal.add()
-                private.original_optimizer.step()
+                private.add()
+                total += float(loss.detach()) * len(part)
+            if len(chosen):
+                losses.append(total / len(chosen))
+            private.release()
+            proximal.add()
+            optimizer.step()
     return float(np.mean(losses)) if losses else float("nan")

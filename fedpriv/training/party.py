@@ -1,5 +1,6 @@
 """Who trains: a federated client, or the one place that holds all images. What both keep and do."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from fedpriv.data.dataset import ImageDataset
 from fedpriv.privacy.accounting import History
 from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan
+from fedpriv.privacy.purse import BudgetSpent
 from fedpriv.seeding import derive
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import ClientData
@@ -28,10 +30,6 @@ class ClientMemory:
 
     history: History = ()
     head: FloatVector | None = None
-
-
-class BudgetSpent(Exception):
-    """One more round would pass the target epsilon; nothing was trained."""
 
 
 class Terms(Protocol):
@@ -78,11 +76,13 @@ def train_round(
     memory: ClientMemory,
     proximal_mu: float = 0.0,
     optimizer: torch.optim.Optimizer | None = None,
+    paying: AbstractContextManager[None] | None = None,
 ) -> float:
     """Train backbone and head for one round, in place, and return the mean loss.
 
     Guarantee:
         - what the round costs stands in ``memory.history`` before the first noisy step.
+        - with ``paying`` it stands in the privacy ledger, on disk, before this function returns.
 
     Args:
         terms: of the run.
@@ -94,9 +94,11 @@ def train_round(
         memory: the party's; its history is brought up to date, its head is not.
         proximal_mu: see :class:`LocalSettings`.
         optimizer: goes on from its state; None makes a fresh one.
+        paying: charges the round to a ledger, see :meth:`fedpriv.privacy.purse.Purse.paying`; None does not.
 
     Raises:
-        BudgetSpent: when the round would pass the target epsilon.
+        BudgetSpent: when the round would pass the target epsilon, or what all runs may spend; nothing was
+            trained.
     """
     task, backbone, privacy = terms.task, terms.backbone, terms.privacy
     local = replace(terms.local.at_round(number, terms.rounds), proximal_mu=proximal_mu)
@@ -105,13 +107,15 @@ def train_round(
         return train_plain(task, backbone, head, data, local, seed, optimizer)
     if not plan.may_train(memory.history):
         raise BudgetSpent
-    memory.history = plan.after_round(memory.history)
     source: RandomSource = (
         FastSource(terms.seed, client, number)
         if privacy is not None and privacy.noise == "fast"
         else SecureSource()
     )
-    return train_private(task, backbone, head, data, local, plan, source, seed, optimizer)
+    gradients = "auto" if privacy is None else privacy.gradients
+    with paying or nullcontext():
+        memory.history = plan.after_round(memory.history)
+        return train_private(task, backbone, head, data, local, plan, source, seed, optimizer, gradients)
 
 
 def charge_lost_round(memory: ClientMemory, plan: SamplePlan | None) -> ClientMemory:

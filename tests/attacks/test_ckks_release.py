@@ -19,12 +19,14 @@ from fedpriv.attacks.ckks_averaging import (
 )
 from fedpriv.attacks.ckks_key_recovery import Opened, decrypt, key_of_product, recover_key
 from fedpriv.attacks.ckks_low_bits import explained
-from fedpriv.he.authority import KEY_FILE, AuthorityCodec
+from fedpriv.he.authority import AuthorityCodec
 from fedpriv.he.ckks import DEGREE, FloatEncoding
 from fedpriv.he.codec import Encoded, Holder, UpdateCodec
 from fedpriv.he.committee import CommitteeCodec, CommitteeHolder
 from fedpriv.he.identity import Enrolment, SigningKey
-from fedpriv.he.joint_key import KeyShare, assemble, load_share
+from fedpriv.he.joint_key import assemble
+from fedpriv.he.key_files import SHARED_KEY
+from fedpriv.he.key_share import KeyShare, load_share
 from fedpriv.he.keys import load_key
 from fedpriv.he.noise_bounds import ERROR_VARIANCE
 from fedpriv.he.ring import Ring, add
@@ -119,13 +121,13 @@ class Federation:
 def authority(tmp_path_factory) -> Federation:
     folder = tmp_path_factory.mktemp("authority")
     encoding = FloatEncoding(CLIENTS, BITS, RANGE, SMUDGING)
-    AuthorityCodec(encoding).make_shared_key(folder / KEY_FILE)
+    AuthorityCodec(encoding).make_shared_key(folder / SHARED_KEY)
     codec = AuthorityCodec(encoding).with_key_folder(folder)
     wire, plaintext = encoding.wire(), sealapi.Plaintext()
     zero, one = np.zeros(wire.shape, np.uint64), np.ones(wire.shape, np.uint64)
     with SealBuffer() as buffer:
         # the ciphertext (0, 1) decrypts to s
-        decryptor = load_key(folder / KEY_FILE, encoding.parameters).decryptor()
+        decryptor = load_key(folder / SHARED_KEY, encoding.parameters).decryptor()
         decryptor.decrypt(wire.join(buffer, zero, one), plaintext)
         secret = dump_plaintext(buffer, plaintext, zero.size).reshape(zero.shape)
     return Federation(encoding, codec, [codec.holder(folder)], [secret])
@@ -284,7 +286,7 @@ def test_shares_of_key_holders_give_nothing(committee, random):
 def test_shares_with_too_little_smudging_are_averaged_out(committee, joint_folder, random):
     """The attack on shares is real: smudging on {-2, ..., 1} falls to 200 openings."""
     share = share_of(joint_folder / "0", committee.encoding)
-    weak = CommitteeHolder(committee.encoding, share, 2, b"")
+    weak = CommitteeHolder(committee.encoding, share, 2, b"", joint_folder / "0")
     encoded = committee.encode(updates(committee, random))
     c1 = committee.total([pair[1] for pair in committee.ciphertexts(encoded)])
     masks = [item.mask for item in encoded]

@@ -7,18 +7,15 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from fedpriv.config.builders import (
-    build_backbone,
-    build_data,
-    build_privacy,
-    build_strategy,
-    codec_of,
-    from_json,
-    to_json,
-)
+from fedpriv.config.as_json import from_json, to_json
 from fedpriv.config.checks import check
 from fedpriv.config.compose import CONFIGS, compose_run
+from fedpriv.config.datasets import build_data
+from fedpriv.config.models import build_backbone
+from fedpriv.config.privacy import build_privacy
 from fedpriv.config.schema import RunConfig
+from fedpriv.config.secure import codec_of
+from fedpriv.config.training import build_strategy
 from tests.config.small import SMALL
 
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/**/*.yaml"))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fedpriv.config.builders import hold_out, protocol_of
 from fedpriv.config.checks import check
 from fedpriv.config.compose import compose_run
+from fedpriv.config.datasets import hold_out, protocol_of
 from fedpriv.config.schema import Protocol
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError

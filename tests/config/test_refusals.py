@@ -10,11 +10,13 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from fedpriv.config.builders import from_json, to_json
+from fedpriv.config.as_json import from_json, to_json
 from fedpriv.config.checks import check
 from fedpriv.config.compose import CONFIGS, compose_run
 from fedpriv.config.explain import closest, explain
+from fedpriv.config.given import compose_given
 from fedpriv.errors import UserError
+from fedpriv.runner import run
 from tests.config.small import SMALL
 
 ROOT = CONFIGS.parent
@@ -78,6 +80,9 @@ WRONG_TYPE = [
     (["data.people=x"], "data.people=x: needs a whole number"),
     (["data.people=1.5"], "data.people=1.5: needs a whole number"),
     (["data.people=true"], "data.people=True: needs a whole number"),
+    ([BFV, "secure.select=foo"], "secure.select=foo: needs a list in brackets, e.g. [a,b]"),
+    ([BFV, "secure.select={a:1}"], "secure.select={a:1}: needs a list in brackets, e.g. [a,b]"),
+    (["federation.faults=2:raise"], "federation.faults=2:raise: needs a list in brackets"),
     (["data.people=null"], "data.people=None: needs a value, not null"),
     (["partition=dirichlet", "partition.alpha=x"], "partition.alpha=x: needs a number"),
     (["federation=[1"], "federation=[1: is not KEY=VALUE"),
@@ -86,7 +91,11 @@ WRONG_TYPE = [
 CHOICE = [
     (["data=nope"], "data=nope: there is no such choice; choose one of affectnet, ck_plus, "),
     (["strategy=fedsgd"], "strategy=fedsgd: there is no such choice; choose one of fedadam, fedavg, fedprox"),
-    (["+experiment=nope"], "experiment=nope: there is no such choice;"),
+    (["+experiment=nope"], "experiment=nope: there is no such choice; choose one of emotion_private, "),
+    (["secure=foo"], "secure=foo: there is no such choice; choose one of bfv, bfv_committee, ckks, none"),
+    (["secure=[foo]"], "secure=foo: there is no such choice; look into configs/secure for what there is"),
+    (["secure="], "secure=: there is no such choice; choose one of bfv, bfv_committee, ckks, none"),
+    (["data=orl,lfw"], "data=orl,lfw: are several values; add -m to run with each of them, or write a list"),
     (
         ["~data.people", "~data.images_per_person", "data._target_=fedpriv.data.identity_folder.load"],
         "data.classes=3: data has no such key",
@@ -98,7 +107,7 @@ IMPOSSIBLE = [
     (["federation.rounds=0"], "federation.rounds=0: must be positive"),
     (["federation.cohort=4"], "federation.cohort=4: choose 1 to federation.clients=3"),
     (["federation.min_replies=4"], "federation.min_replies=4: only 3 clients are asked per round; lower it"),
-    (["federation.cohort=1"], "federation.min_replies=2: only 1 clients are asked per round; lower it"),
+    (["federation.cohort=1"], "federation.min_replies=2: only 1 client is asked per round; lower it"),
     (["federation.faults=[2:dance]"], "federation.faults=2:dance: needs CLIENT:KIND"),
     (["training.learning_rate=nan"], "training.learning_rate=nan: needs a finite number"),
     (["training.learning_rate=inf"], "training.learning_rate=inf: needs a finite number"),
@@ -176,6 +185,9 @@ IMPOSSIBLE = [
         ["secure.key_folder=/no/where"],
         "/no/where/enrolment.json: cannot read the file: No such file or directory",
     ),
+    (["secure.key_folder="], "secure.key_folder='': is empty; name a folder, or null to have keys made"),
+    (["secure.key_folder=''"], "secure.key_folder='': is empty; name a folder, or null to have keys made"),
+    ([BFV, "secure.key_folder=' '"], "secure.key_folder='': is empty; name a folder"),
     (["+secure.key_file=a"], "secure.key_file: there is no such key; did you mean secure.key_folder?"),
     ([BFV, "secure.value_range=nan"], "secure.value_range=nan: needs a finite number"),
     (["strategy=fedprox", "strategy.proximal_mu=nan"], "strategy.proximal_mu=nan: needs a finite number"),
@@ -208,6 +220,36 @@ IMPOSSIBLE = [
         [*CLIENT, "privacy.noise_by=nobody"],
         "privacy.noise_by=nobody: choose one of clients, server",
     ),
+    (["privacy.gradients=opacus"], "privacy.gradients=opacus: has no effect; add privacy=dp_sgd"),
+    ([*CLIENT, "privacy.gradients=opacus"], "privacy.gradients=opacus: has no effect; add privacy=dp_sgd"),
+    ([DP, "privacy.gradients=ghost"], "privacy.gradients=ghost: choose one of auto, opacus"),
+    (
+        [DP, "privacy.clipping=adaptive"],
+        "privacy.clipping=adaptive: only client-level privacy has it; use privacy.clipping=fixed",
+    ),
+    (["privacy.clipping=adaptive"], "privacy.clipping=adaptive: only client-level privacy has it"),
+    ([*CLIENT, "privacy.clipping=median"], "privacy.clipping=median: choose one of fixed, adaptive"),
+    (
+        [*CLIENT, "privacy.target_quantile=0.6"],
+        "privacy.target_quantile=0.6: has no effect; add privacy.clipping=adaptive",
+    ),
+    ([DP, "privacy.clipping_rate=0.1"], "privacy.clipping_rate=0.1: has no effect; add privacy.clipping="),
+    (
+        [*CLIENT, "privacy.clipping=adaptive", "privacy.target_quantile=1"],
+        "privacy.target_quantile=1.0 must lie between 0 and 1",
+    ),
+    (
+        [*CLIENT, "privacy.clipping=adaptive", "privacy.clipping_rate=0"],
+        "privacy.clipping_rate=0.0 must be positive",
+    ),
+    (
+        [*CLIENT, "privacy.clipping=adaptive", "privacy.clipping_norm=0"],
+        "privacy.clipping_norm=0.0 must be positive",
+    ),
+    (
+        [*CLIENT, "privacy.clipping=adaptive", "secure.value_range=0.3"],
+        "secure.value_range=0.3: too small for the votes of privacy.clipping=adaptive; raise it to a third",
+    ),
     ([*CLIENT, "privacy.delta=null"], "privacy.delta: is missing; epsilon means nothing without it"),
     ([*CLIENT, "privacy.delta=0.4"], "privacy.delta=0.4: allows to publish one of 3 clients outright"),
     ([*CLIENT, "privacy.delta=-1"], "privacy.delta=-1.0 must lie between 0 and 1"),
@@ -235,7 +277,13 @@ IMPOSSIBLE = [
     ),
     (
         [*CLIENT, "secure.values_per_slot=3"],
-        "secure.bits=16 with secure.values_per_slot=3 cannot hold federation.clients=3 and the noise",
+        "secure.bits=16 with secure.values_per_slot=3 cannot hold federation.clients=3 and the noise of "
+        "privacy.epsilon (up to ",
+    ),
+    (
+        [*CLIENT, "privacy.epsilon=null", "privacy.noise_multiplier=1", "secure.values_per_slot=3"],
+        "secure.bits=16 with secure.values_per_slot=3 cannot hold federation.clients=3 and the noise of "
+        "privacy.noise_multiplier (up to ",
     ),
     ([*CLIENT, "federation.min_replies=4"], "federation.min_replies=4: only 3 clients are asked per round"),
     (["model.hidden=0"], "model: outputs=3, hidden=0"),
@@ -325,10 +373,28 @@ def test_suggestions_come_from_the_whole_key_or_its_last_part():
     assert closest("zzz", known) is None
 
 
+GROUPS = sorted(folder.name for folder in CONFIGS.iterdir() if any(folder.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("value", ["nope", "null", "3"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_choice_that_no_group_has_is_one_line_with_all_choices(group, value):
+    plus = "+" if group == "experiment" else ""
+    choices = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml"))
+    with pytest.raises(UserError) as refused:
+        compose_given([f"{plus}{group}={value}"])
+    assert str(refused.value) == (
+        f"{group}={value}: there is no such choice; choose one of {', '.join(choices)}"
+    )
+
+
 def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
     arguments = [sys.executable, "-m", "experiments.run", *overrides]
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+NO_SECURE = "fedpriv: secure={}: there is no such choice; choose one of bfv, bfv_committee, ckks, none"
 
 
 @pytest.mark.parametrize(
@@ -344,8 +410,10 @@ def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
             [*SMALL, "+zzz=1"],
             "fedpriv: zzz: there is no such key; check the spelling (`--cfg job` prints all keys)",
         ),
+        (["secure=foo"], NO_SECURE.format("foo")),
+        (["secure=null"], NO_SECURE.format("null")),
     ],
-    ids=["composition", "check", "schema"],
+    ids=["composition", "check", "schema", "choice", "null"],
 )
 def test_the_command_refuses_with_one_line_and_status_2_and_leaves_nothing_behind(tmp_path, overrides, line):
     done = command(*overrides, folder=tmp_path)
@@ -354,8 +422,19 @@ def test_the_command_refuses_with_one_line_and_status_2_and_leaves_nothing_behin
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_key_folder_is_not_taken_for_the_working_folder():
+    """As in a sweep, whose jobs are checked after their paths were made absolute."""
+    with pytest.raises(UserError, match=r"^secure\.key_folder='': is empty"):
+        run(compose_run(*SMALL, BFV, "secure.key_folder=''"))
+
+
+def test_a_sweep_refuses_a_choice_with_one_line_and_status_2(tmp_path):
+    done = command("-m", "secure=foo,bfv", folder=tmp_path)
+    assert (done.stderr.splitlines(), done.returncode) == ([NO_SECURE.format("foo")], 2)
+
+
 def test_masks_beyond_one_message_are_refused_before_the_run(monkeypatch):
-    monkeypatch.setattr("fedpriv.config.checks.LARGEST_MESSAGE_BYTES", 10**6)
+    monkeypatch.setattr("fedpriv.config.check_secure.LARGEST_MESSAGE_BYTES", 10**6)
     check(compose_run(*SMALL, "secure=bfv"))
     with pytest.raises(UserError, match="for each key holder of a committee, one message holds 2"):
         check(compose_run(*SMALL, "secure=bfv_committee"))

@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from fedpriv.config.builders import to_json
+from fedpriv.config.as_json import to_json
 from fedpriv.config.compose import compose_run
 from fedpriv.config.saved import restored
 from fedpriv.config.schema import Protocol

@@ -223,6 +223,10 @@ def test_the_same_seed_gives_the_same_shares_and_another_does_not(partition):
             r"federation\.clients=4: only 3 people to train on; lower it to 3 or fewer",
         ),
         (
+            lambda d: by_subject(d.subset(np.flatnonzero(d.subjects == 0)), 4, 0),
+            r"federation\.clients=4: only 1 person to train on; lower it to 1 or fewer",
+        ),
+        (
             lambda d: by_identity(d, 2, 0),
             r"federation\.clients=2: one person per client needs .*; give federation\.clients=3, or",
         ),

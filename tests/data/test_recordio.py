@@ -14,7 +14,7 @@ from fedpriv.errors import UserError
 from fedpriv.formats.face_rec import write_face_rec
 from fedpriv.formats.image_record import ImageHeader, pack_image_record
 from fedpriv.formats.record_index import read_index, write_index
-from fedpriv.formats.recordio import RecordWriter
+from fedpriv.formats.recordio_writer import RecordWriter
 
 
 def png(value: int, size: int = 16) -> bytes:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fedpriv.formats.image_record import ImageHeader, pack_image_record
 from fedpriv.formats.record_index import write_index
-from fedpriv.formats.recordio import RecordWriter
+from fedpriv.formats.recordio_writer import RecordWriter
 
 
 def encoded(value: int, kind: str = "JPEG", size: int = 16) -> bytes:

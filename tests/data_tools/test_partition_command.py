@@ -29,8 +29,9 @@ def partition(*arguments):
 
 
 def test_json_is_what_the_run_would_train_on(capsys):
-    from fedpriv.config.builders import build_data, build_shares, to_json
+    from fedpriv.config.as_json import to_json
     from fedpriv.config.compose import compose_run
+    from fedpriv.config.datasets import build_data, build_shares
 
     overrides = (*SMALL, "partition=dirichlet", "partition.alpha=0.3", "seed=5")
     found = as_json(capsys, *overrides)
@@ -103,7 +104,7 @@ def test_the_examples_of_the_help_run(capsys, tmp_path, monkeypatch, real_data):
     ("arguments", "message"),
     [
         (["task=nope"], "task=nope: there is no such choice; choose one of "),
-        (["data=null"], "a group is set to null; name one of its choices"),
+        (["data=null"], "data=null: there is no such choice; choose one of affectnet, "),
         (["federation.clients=0"], "federation.clients=0: must be positive"),
         ([*SMALL, "federation.clients=-3"], "federation.clients=-3: must be positive"),
         ([*SMALL, "evaluation.test_subjects=0"], "evaluation.test_subjects=0: must be positive"),

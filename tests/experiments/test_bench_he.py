@@ -78,6 +78,12 @@ def test_errors_stay_within_their_bounds(found):
     assert found["max_abs_error"]["nvflare_default"] < 1e-5
 
 
+def test_a_committee_takes_as_long_as_its_slowest_holder():
+    seconds = {"holder 0": 1.0, "holder 1": 3.0, "holder 2": 2.0, "holder 0_cpu": 5.0, "holder 1_cpu": 4.0}
+    assert he.slowest(seconds, 3, "") == 3.0
+    assert he.slowest(seconds, 2, "_cpu") == 5.0
+
+
 def test_a_wrong_sum_is_an_error_and_no_figure(monkeypatch):
     right = Cohort.__init__
 

@@ -6,6 +6,7 @@ from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.plain import PlainCodec
 from fedpriv.training.parameters import ParameterLayout
 
+RUN_DIGEST = bytes(range(100, 132))
 LAYOUT = ParameterLayout(("w",), ((4,),))
 RUN_ID = "ab" * 16
 NOBODY = Roster((), ())
@@ -21,6 +22,7 @@ def session():
         return Session(
             **{
                 "run_id": RUN_ID,
+                "run_digest": RUN_DIGEST,
                 "seed": seed,
                 "roster": roster,
                 "enrolment": ENROLMENT,

@@ -6,10 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from fedpriv.config import builders
-from fedpriv.config.builders import build_keyholder, build_site, codec_of, sum_plan_of, to_json
+from fedpriv.config import privacy as planning
+from fedpriv.config.as_json import to_json
+from fedpriv.config.parties import build_keyholder, build_site
+from fedpriv.config.privacy import sum_plan_of
+from fedpriv.config.secure import codec_of
 from fedpriv.errors import UserError
-from fedpriv.federated import client, messages
+from fedpriv.federated import client, clipping, messages
 from fedpriv.federated.answers import SumRefused
 from fedpriv.federated.messages import MessageError, TrainRequest
 from fedpriv.federated.roster import Roster
@@ -22,7 +25,8 @@ from fedpriv.privacy.concentrated import epsilon_of
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.privacy.sum_plan import SumPlan, plan_sum
 from fedpriv.results import RoundResult
-from fedpriv.runner import key_folder, run
+from fedpriv.run_keys import key_folder
+from fedpriv.runner import run
 from fedpriv.training.party import ClientMemory
 
 from .test_rounds import MEMBERS, FakeGrid, honest
@@ -128,13 +132,13 @@ def test_planted_noise_scaled_for_the_asked_and_not_for_the_fewest_who_may_answe
         return plan_sum(**{**given, "contributors": 4})
 
     moved(0.0)
-    monkeypatch.setattr(builders, "plan_sum", for_all)
-    builders._sum_plan.cache_clear()
+    monkeypatch.setattr(planning, "plan_sum", for_all)
+    planning._sum_plan.cache_clear()
     config = tiny(*NOISY)
     try:
         run(config)
     finally:
-        builders._sum_plan.cache_clear()
+        planning._sum_plan.cache_clear()
     with pytest.raises(AssertionError):
         require_noise(opened[0], config, 4)
 
@@ -174,7 +178,7 @@ def shares_of(config):
 
 
 def test_planted_an_update_that_was_not_clipped_does_not_leave_its_client(tiny, moved, monkeypatch):
-    monkeypatch.setattr(client, "clip", lambda update, norm: update)
+    monkeypatch.setattr(clipping, "clip", lambda update, norm: update)
     moved(100.0)
     with pytest.raises(UserError, match=r"round 1: none of the 4 clients .*exception x4"):
         run(tiny(*NOISY))
@@ -275,7 +279,7 @@ def test_a_client_answers_in_none_but_the_planned_rounds(founded, number):
     memory = ClientMemory()
     with pytest.raises(MessageError) as refused:
         client.train(site, 0, TrainRequest("00" * 16, number, 1.0, {}, zeros), memory)
-    assert refused.value.cause == "budget_spent"
+    assert refused.value.cause == ("budget_spent" if number else "wrong_round")
     assert client.train(site, 0, TrainRequest("00" * 16, 2, 1.0, {}, zeros), memory).sealed
 
 

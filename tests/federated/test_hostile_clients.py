@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fedpriv.checkpoint import Checkpoint
-from fedpriv.config.builders import sum_plan_of
+from fedpriv.config.privacy import sum_plan_of
 from fedpriv.errors import UserError
 from fedpriv.federated import client as module
 from fedpriv.federated.strategy.books import releases
-from fedpriv.he.envelope import SIGNED_BYTES
+from fedpriv.he.envelope import SIGNED_BYTES, Draft
 from fedpriv.runner import run
 
 SCHEMES = {
@@ -123,15 +123,15 @@ def bad_body(mask, body):
 @pytest.fixture
 def garbage(monkeypatch):
     """Let client 2 sign garbage in some rounds."""
-    seal = module.seal
+    seal = Draft.seal
 
     def install(spoil, rounds):
-        def sealing(header, mask, body, key):
+        def sealing(draft, header, key):
             if header.client == 2 and header.round in rounds:
-                mask, body = spoil(mask, body)
-            return seal(header, mask, body, key)
+                draft.mask[:], draft.body[:] = spoil(bytes(draft.mask), bytes(draft.body))
+            return seal(draft, header, key)
 
-        monkeypatch.setattr(module, "seal", sealing)
+        monkeypatch.setattr(Draft, "seal", sealing)
 
     return install
 

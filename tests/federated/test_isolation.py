@@ -4,19 +4,26 @@ The server of these runs lies to its clients and expects their replies to be as 
 them are in the sum; what remains are the key holders.
 """
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import Message
 
+from fedpriv import apps
+from fedpriv.config.as_json import from_json, run_digest
 from fedpriv.errors import UserError
 from fedpriv.federated import choosing, messages
 from fedpriv.federated import client as module
 from fedpriv.federated.collect import Collector
 from fedpriv.federated.messages import TrainRequest
 from fedpriv.federated.roster import Roster
-from fedpriv.federated.start import start_digest
+from fedpriv.federated.start import codec_of_run, start_digest
 from fedpriv.federated.strategy import base
+from fedpriv.he.selection import pack_selection
 from fedpriv.runner import run
+from fedpriv.training.party import ClientMemory
 
 VICTIM = 1
 SCHEMES = {
@@ -32,9 +39,9 @@ def seen(monkeypatch):
     updates, sums = {}, {}
     seal = module._seal
 
-    def spy_seal(site, codec, signer, client, request, update):
+    def spy_seal(site, codec, signer, client, request, update, kind="update"):
         updates[client, request.round] = update.copy()
-        return seal(site, codec, signer, client, request, update)
+        return seal(site, codec, signer, client, request, update, kind)
 
     monkeypatch.setattr(module, "_seal", spy_seal)
     for place in (base, choosing):
@@ -67,10 +74,44 @@ def isolate_by_start(monkeypatch, change):
             lied = TrainRequest(request.run_id, number, weight, settings, model)
             content = lied.to_content(messages.pack_parameters(model), self._key, self._chosen)
             told.append(Message(content, member.node_id, messages.TRAIN, group_id=str(number)))
-            starts[member.partition] = start_digest(model, settings)
+            run = self.session.run_digest
+            starts[member.partition] = start_digest(run, model, settings), run
         return told
 
     monkeypatch.setattr(base.Strategy, "configure_train", lie)
+    return starts
+
+
+def isolate_by_configuration(monkeypatch, **lies):
+    """Hand everybody but the victim the run's configuration with other values in it."""
+    build, train, texts = apps.build_site, module.train, []
+    configure, starts = base.Strategy.configure_train, {}
+
+    def told(client):
+        plain = json.loads(texts[0])
+        if client != VICTIM:
+            for group, values in lies.items():
+                plain[group] = {**plain[group], **values}
+        return json.dumps(plain)
+
+    def spy(text):
+        texts.append(text)
+        return build(text)
+
+    def lied(site, client, request, memory):
+        return train(build(told(client)), client, request, memory)
+
+    def keep(self, number, arrays, *given):
+        asked = list(configure(self, number, arrays, *given))
+        model = messages.unpack_parameters(arrays)
+        for client in range(4):
+            lied = run_digest(from_json(told(client)))
+            starts[client] = start_digest(lied, model, {}), lied
+        return asked
+
+    monkeypatch.setattr(apps, "build_site", spy)
+    monkeypatch.setattr(module, "train", lied)
+    monkeypatch.setattr(base.Strategy, "configure_train", keep)
     return starts
 
 
@@ -79,7 +120,8 @@ def expect_the_lies(monkeypatch, starts):
     add = Collector._add
 
     def lenient(self, reply, member, weight):
-        self._start = starts[member.partition]
+        self._start, run_lied = starts[member.partition]
+        self._codec_digest = codec_of_run(self._session.codec.digest, run_lied)
         add(self, reply, member, weight)
 
     monkeypatch.setattr(Collector, "_add", lenient)
@@ -145,6 +187,39 @@ def test_a_server_that_starts_one_client_elsewhere_opens_nothing(tiny, monkeypat
     assert sums == {}
 
 
+IDLE = {"training": {"learning_rate": 1e-30}}
+CLIPPED = {"privacy": {"clipping_norm": 1e-30}}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_server_that_configures_one_client_otherwise_opens_nothing(tiny, monkeypatch, seen, scheme):
+    """All sign one model, the same settings and like weights; only what they were told to do differs."""
+    expect_the_lies(monkeypatch, isolate_by_configuration(monkeypatch, **IDLE))
+    with pytest.raises(UserError, match=r"^round 1: key holder 0 refused \(wrong_parameters\)"):
+        run(tiny(*SCHEMES[scheme]))
+    updates, sums = seen
+    assert (len(updates), sums) == (4, {})
+    others = max(np.abs(updates[client, 1]).max() for client in range(4) if client != VICTIM)
+    assert others < 1e-25 < np.abs(updates[VICTIM, 1]).max()  # it would have been the victim's
+
+
+def test_nor_does_one_that_clips_the_gradients_of_all_others_away(tiny, monkeypatch, seen):
+    expect_the_lies(monkeypatch, isolate_by_configuration(monkeypatch, **CLIPPED))
+    with pytest.raises(UserError, match=r"^round 1: key holder 0 refused \(wrong_parameters\)"):
+        run(tiny("secure=bfv", "privacy=dp_sgd", "privacy.noise_multiplier=1", "privacy.epsilon=null"))
+    updates, sums = seen
+    assert (len(updates), sums) == (4, {})
+    others = max(np.abs(updates[client, 1]).max() for client in range(4) if client != VICTIM)
+    assert others < 1e-15 < 1e-4 < np.abs(updates[VICTIM, 1]).max()
+
+
+def test_an_honest_server_drops_what_was_trained_under_another_configuration(tiny, monkeypatch, seen):
+    isolate_by_configuration(monkeypatch, **IDLE)
+    report = run(tiny("secure=bfv", "federation.rounds=1"))
+    assert report.history[-1].failures == {"wrong_model": 3, "round_discarded": 1}
+    assert seen[1] == {}
+
+
 def test_an_honest_server_drops_what_was_made_from_another_model(tiny, monkeypatch, seen):
     """The lie is the network's: the server's own check names it, and the victim is alone and unopened."""
     isolate_by_start(monkeypatch, of_zeros)
@@ -163,3 +238,82 @@ def test_no_sensitivity_map_is_isolated_either(tiny, monkeypatch, seen):
     with pytest.raises(UserError, match=r"^round 0: key holder 0 refused \(wrong_weight\)"):
         run(tiny(*honest))
     assert seen[1] == {}
+
+
+ALL_BUT_ONE_TOLD = {
+    "fewer clients": {"secure": {"min_clients": 2}},
+    "another last round": {"federation": {"rounds": 1000}},
+    "fewer replies": {"federation": {"min_replies": 2}},
+}
+
+
+@pytest.mark.parametrize("lie", ALL_BUT_ONE_TOLD)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_key_holder_that_is_told_another_configuration_than_the_clients_opens_nothing(
+    tiny, monkeypatch, seen, scheme, lie
+):
+    """Its fewest clients and its last round are from its own text, which is the server's word."""
+    build = apps.build_keyholder
+
+    def lied(text, number):
+        plain = json.loads(text)
+        for group, values in ALL_BUT_ONE_TOLD[lie].items():
+            plain[group] = {**plain[group], **values}
+        return build(json.dumps(plain), number)
+
+    monkeypatch.setattr(apps, "build_keyholder", lied)
+    changed = ("secure.min_clients=3", "federation.min_replies=3")
+    with pytest.raises(
+        UserError, match=r"^round 1: key holder 0 refused \((wrong_parameters|misconfigured)\)"
+    ):
+        run(tiny(*SCHEMES[scheme], *changed))
+    assert seen[1] == {}
+
+
+def as_an_update(monkeypatch):
+    """Ask the victim for its update as if that were its map; the others' maps a server can make zero."""
+    answer = module.sensitivity
+
+    def lied(site, client, request):
+        if client != VICTIM:
+            return answer(site, client, request)
+        everything = pack_selection(np.ones(len(request.parameters), np.bool_))
+        return module.train(site, client, replace(request, selection=everything), ClientMemory())
+
+    monkeypatch.setattr(module, "sensitivity", lied)
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "bfv committee"])
+def test_no_update_is_taken_for_a_sensitivity_map(tiny, monkeypatch, seen, scheme):
+    as_an_update(monkeypatch)
+    options = ("secure.select_top=0.25", "federation.rounds=1", "training.schedule=constant")
+    report = run(tiny(*SCHEMES[scheme], *options))
+    assert report.history[0].failures["wrong_round"] == 1
+    assert (VICTIM, 0) not in seen[0]
+
+
+@pytest.mark.parametrize("scheme", ["bfv", "bfv committee"])
+def test_nor_would_a_client_that_seals_one_be_added(tiny, monkeypatch, seen, caplog, scheme):
+    """Were the client's own check missing, header and key holder would still tell one from the other."""
+    as_an_update(monkeypatch)
+    train = module.train
+
+    def as_round_one(site, client, request, memory):
+        if request.round > 0:
+            return train(site, client, request, memory)
+        sealing = module._seal
+
+        def of_round_zero(site, codec, signer, client, asked, update, kind="update"):
+            return sealing(site, codec, signer, client, replace(asked, round=0), update, kind)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_seal", of_round_zero)
+            return train(site, client, replace(request, round=1), memory)
+
+    monkeypatch.setattr(module, "train", as_round_one)
+    options = ("secure.select_top=0.25", "federation.rounds=1", "training.schedule=constant")
+    # the clients of a simulation share their memory of the choice, and the victim was shown another
+    with pytest.raises(UserError, match=r"wrong_selection x4"):
+        run(tiny(*SCHEMES[scheme], *options))
+    assert (VICTIM, 0) in seen[0]
+    assert "3 of 4 clients sent a usable sensitivity map (wrong_model x1)" in caplog.text

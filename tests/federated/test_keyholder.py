@@ -18,14 +18,19 @@ from hypothesis import strategies as st
 
 from fedpriv.errors import UserError
 from fedpriv.federated.keyholder import KeyHolder, OpenRequest, Refusal
+from fedpriv.federated.start import codec_of_run
 from fedpriv.he.answer import is_signed
-from fedpriv.he.codec import Aggregator, Encoded, Holder, PayloadError, SumError, UpdateCodec
-from fedpriv.he.envelope import SIGNED_BYTES, Header, seal
+from fedpriv.he.codec import Aggregator, Holder, PayloadError, SumError, UpdateCodec
+from fedpriv.he.envelope import SIGNED_BYTES, Header
 from fedpriv.he.identity import Enrolment, SigningKey
 from fedpriv.he.transcript import Transcript
+from tests.envelopes import seal
+
+from .conftest import RUN_DIGEST
 
 SIZE, RUN, LAYOUT, START = 50, bytes(range(16)), bytes(range(32)), bytes(range(32, 64))
 CLIENTS, MIN_CLIENTS, MAX_CLIENTS = 5, 3, 4
+LAST = 1000
 
 
 class PadCodec(UpdateCodec):
@@ -36,9 +41,10 @@ class PadCodec(UpdateCodec):
     max_clients = 100
     digest = bytes([7]) * 32
 
-    def encode(self, vector, random):
+    def encode_into(self, vector, mask, body, random, source=None):
         pad = np.frombuffer(random.bytes(8 * len(vector)), "<u8")
-        return Encoded(pad.tobytes(), (vector.astype("<i8").view("<u8") + pad).tobytes(), 0)
+        mask[:], body[:] = pad.tobytes(), (vector.astype("<i8").view("<u8") + pad).tobytes()
+        return 0
 
     def mask_bytes(self, length):
         return 8 * length
@@ -119,7 +125,7 @@ class Parties:
             "parameters": SIZE,
             "layout": LAYOUT,
             "start": START,
-            "codec": PadCodec.digest,
+            "codec": codec_of_run(PadCodec.digest, RUN_DIGEST),
             "examples": 10 + client,
             "weight": (10 + client) / 14,
         }
@@ -144,10 +150,13 @@ def build(parties, path, holder=None, **changed):
         "holder": holder or PadHolder(),
         "codec": PadCodec(),
         "enrolment": parties.enrolment,
-        "transcript": Transcript(path),
+        "transcript": Transcript(path, parties.signer),
         "run_id": RUN,
+        "run": RUN_DIGEST,
         "parameters": SIZE,
         "layout": LAYOUT,
+        "rounds": range(1, LAST + 1),
+        "last_round": LAST,
         "min_clients": MIN_CLIENTS,
         "max_clients": MAX_CLIENTS,
         "signer": parties.signer,
@@ -203,9 +212,17 @@ def test_the_sum_of_enough_signers_is_opened_exactly_and_put_on_the_transcript(p
 
 def test_rounds_follow_each_other_and_need_no_order(parties, path):
     keyholder = build(parties, path)
-    for number in (2, 1, 0, 2**32 - 1):
+    for number in (2, 1, LAST, LAST - 1):
         sent = [parties.send(client, round=number) for client in (0, 1, 2)]
         assert keyholder.open(parties.request(*sent, number=number))
+
+
+@pytest.mark.parametrize("number", [0, LAST + 1, 2**32 - 1])
+def test_no_round_is_opened_that_the_run_is_not_planned_to_have(parties, path, number):
+    sent = [parties.send(client, round=number) for client in (0, 1, 2)]
+    refused_unused(parties, path, parties.request(*sent, number=number), "wrong_round")
+    # the same request is opened where that round is planned, so nothing else was amiss
+    assert build(parties, path, rounds=range(number, number + 1)).open(parties.request(*sent, number=number))
 
 
 def test_the_transcript_holds_neither_masks_nor_answers_nor_keys(parties, path):
@@ -251,7 +268,7 @@ def test_a_sum_that_the_scheme_refuses_uses_up_its_round(parties, path, body_sum
 def test_the_round_is_on_disk_before_the_key_is_used(parties, path):
     class Looks(PadHolder):
         def open(self, masks, body_sum, length):
-            assert Transcript(path).answered(RUN, 1)
+            assert Transcript(path, parties.signer).answered(RUN, 1)
             return super().open(masks, body_sum, length)
 
     assert build(parties, path, Looks()).open(parties.request(*(parties.send(c) for c in (0, 1, 2))))
@@ -372,7 +389,7 @@ def test_what_a_key_holder_cannot_know_may_be_anything_that_is_alike_for_all(par
 
 def test_examples_may_differ_if_the_weights_differ_with_them_up_to_rounding(parties, path):
     examples = (1, 3, 2**40)
-    for number, (scale, rounding) in enumerate([(1.0, 0.0), (1 / 3, 5e-7), (1e-30, -5e-7)]):
+    for number, (scale, rounding) in enumerate([(1.0, 0.0), (1 / 3, 5e-7), (1e-30, -5e-7)], 1):
         sent = [
             parties.send(
                 client, round=number, examples=each, weight=each * scale * (1.0 + rounding * (client == 1))
@@ -518,7 +535,7 @@ def test_no_mask_is_looked_at_before_every_signature_has_been_checked(parties, p
 
 def test_a_flood_of_refused_requests_leaves_a_bounded_transcript(parties, path):
     keyholder = build(parties, path, Unused())
-    for number in range(300):
+    for number in range(1, 301):
         refused(keyholder, parties.request(number=number), "too_few_clients")
     assert len(path.read_bytes()) < 50_000
 
@@ -536,6 +553,17 @@ def test_limits_that_protect_nobody_are_refused(parties, path, limits, match):
         build(parties, path, **limits)
 
 
+def test_a_key_of_another_run_or_holder_is_refused_at_the_start(parties, path):
+    class Elses(Unused):
+        def require(self, run_id, number):
+            if (run_id, number) != (RUN, 1):
+                raise UserError("share.key of key holder 0: is that of key holder 1")
+
+    with pytest.raises(UserError, match="is that of key holder 1"):
+        build(parties, path, Elses())
+    build(parties, path, Elses(), number=1)
+
+
 def test_a_key_holder_needs_neither_flower_nor_torch():
     program = (
         "import sys, fedpriv.federated.keyholder; "
@@ -548,11 +576,23 @@ def test_a_key_holder_needs_neither_flower_nor_torch():
 # Processes
 
 
-def ask(parties_key, path, requests, barrier, answers):
+def elsewhere(clients, key_file):
+    """What a key holder in a process of its own has of the parties."""
+    return type(
+        "Enrolled", (), {"enrolment": Enrolment(clients, {}), "signer": SigningKey.load(Path(key_file))}
+    )
+
+
+@pytest.fixture
+def key_file(parties, tmp_path):
+    file = tmp_path / "signing.key"
+    parties.signer.save(file, durable=False)
+    return str(file)
+
+
+def ask(clients, key_file, path, requests, barrier, answers):
     """Answer every request as soon as all processes are at it; in a process of its own."""
-    enrolment = Enrolment(parties_key, {})
-    parties = type("Enrolled", (), {"enrolment": enrolment, "signer": SigningKey.generate()})
-    keyholder = build(parties, Path(path))
+    keyholder = build(elsewhere(clients, key_file), Path(path))
     for request in requests:
         barrier.wait(60)
         try:
@@ -562,7 +602,7 @@ def ask(parties_key, path, requests, barrier, answers):
             answers.put((request.round, refusal.cause))
 
 
-def test_of_processes_that_ask_at_once_exactly_one_gets_an_answer(parties, path):
+def test_of_processes_that_ask_at_once_exactly_one_gets_an_answer(parties, path, key_file):
     rounds, context = range(1, 16), multiprocessing.get_context("spawn")
     requests = [
         parties.request(*(parties.send(client, round=number) for client in (0, 1, 2)), number=number)
@@ -570,7 +610,9 @@ def test_of_processes_that_ask_at_once_exactly_one_gets_an_answer(parties, path)
     ]
     barrier, answers = context.Barrier(2), context.Queue()
     processes = [
-        context.Process(target=ask, args=(parties.enrolment.clients, str(path), requests, barrier, answers))
+        context.Process(
+            target=ask, args=(parties.enrolment.clients, key_file, str(path), requests, barrier, answers)
+        )
         for _ in range(2)
     ]
     for process in processes:
@@ -585,15 +627,16 @@ def test_of_processes_that_ask_at_once_exactly_one_gets_an_answer(parties, path)
     assert [event for event, _ in events(path)].count("release") == len(rounds)
 
 
-def open_and_die(clients, path, request):
-    parties = type("Enrolled", (), {"enrolment": Enrolment(clients, {}), "signer": SigningKey.generate()})
-    build(parties, Path(path), Killed()).open(request)
+def open_and_die(clients, key_file, path, request):
+    build(elsewhere(clients, key_file), Path(path), Killed()).open(request)
 
 
-def test_a_holder_killed_between_transcript_and_answer_has_used_up_the_round(parties, path):
+def test_a_holder_killed_between_transcript_and_answer_has_used_up_the_round(parties, path, key_file):
     request = parties.request(*(parties.send(client) for client in (0, 1, 2)))
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=open_and_die, args=(parties.enrolment.clients, str(path), request))
+    process = context.Process(
+        target=open_and_die, args=(parties.enrolment.clients, key_file, str(path), request)
+    )
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL

@@ -11,6 +11,7 @@ from fedpriv.federated.holder_messages import KeysRequest
 from fedpriv.federated.messages import Description, MessageError, TrainReply, TrainRequest
 from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.envelope import SIGNED_BYTES
+from fedpriv.he.key_steps import STEPS
 
 VECTOR = np.arange(5, dtype=np.float32)
 
@@ -107,7 +108,7 @@ def test_a_request_to_open_whose_parts_disagree_is_malformed(content):
         holder_messages.unpack_open(content)
 
 
-@pytest.mark.parametrize("step", holder_messages.STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_step_of_key_making_survives(step):
     blobs = [b"0", b"11", b""]
     content = KeysRequest("ab" * 16, step, blobs).to_content(holder_messages.pack_blobs(blobs))
@@ -150,12 +151,6 @@ def test_a_signed_answer_travels_with_its_signature_and_not_without():
         with pytest.raises(MessageError) as caught:
             holder_messages.unpack_signed_answer(content)
         assert caught.value.cause == cause
-
-
-def test_the_steps_are_those_of_the_joint_key():
-    from fedpriv.he import joint_key
-
-    assert holder_messages.STEPS == joint_key.STEPS
 
 
 @pytest.mark.parametrize("role", ["admin", "", "server"])

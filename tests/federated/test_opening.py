@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Error, Message
 
 from fedpriv import apps
-from fedpriv.config.builders import codec_of, policy_of
+from fedpriv.config.secure import codec_of, policy_of
 from fedpriv.errors import UserError
 from fedpriv.federated import holder_messages, messages
 from fedpriv.federated.answers import SumRefused, ask_keyholders
@@ -19,8 +19,10 @@ from fedpriv.he.answer import SignedAnswer, sign_answer
 from fedpriv.he.codec import KeyRefused
 from fedpriv.he.envelope import SIGNED_BYTES
 from fedpriv.he.identity import Enrolment, SigningKey
+from fedpriv.he.key_steps import STEPS
 from fedpriv.he.plain import PlainAggregator, PlainCodec
-from fedpriv.runner import key_folder, run
+from fedpriv.run_keys import key_folder
+from fedpriv.runner import run
 
 from .conftest import RUN_ID
 
@@ -257,7 +259,7 @@ def resigned(do, request, change):
     return sign_answer(holder._signer, request.run_id, request.round, holder.number, answer)
 
 
-@pytest.mark.parametrize("step", holder_messages.STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_holder_that_refuses_a_step_of_key_making_is_named(tiny, monkeypatch, step):
     def refuse(name, do, *arguments):
         if name == step:
@@ -268,6 +270,29 @@ def test_a_holder_that_refuses_a_step_of_key_making_is_named(tiny, monkeypatch, 
     with pytest.raises(UserError) as caught:
         run(tiny(*COMMITTEE))
     assert str(caught.value) == f"key making, step {step}: key holder 2 refused (wrong_share); see its log"
+
+
+def test_a_server_that_asks_for_another_key_in_mid_run_gets_none_and_breaks_nothing(tiny, monkeypatch):
+    """Each holder is asked to commit anew, in another process as it were, whenever it opens a round."""
+    build, asked = apps.build_keyholder, []
+
+    def built(text, number):
+        holder = build(text, number)
+
+        class Asked:
+            def open(self, request):
+                for cached in (apps.build_key_maker, apps.build_key_maker.__wrapped__):
+                    with pytest.raises(KeyRefused) as refused:
+                        cached(text, number).step("commit", [])
+                    asked.append(refused.value.cause)
+                return holder.open(request)
+
+        return Asked()
+
+    monkeypatch.setattr(apps, "build_keyholder", built)
+    report = run(tiny(*COMMITTEE))
+    assert [result.replied for result in report.history] == [0, 4, 4]
+    assert asked == ["already_made"] * 2 * 3 * 2
 
 
 def test_a_holder_that_reveals_another_share_is_caught_by_the_others(tiny, monkeypatch):
@@ -377,7 +402,8 @@ def test_shares_of_a_runs_key_are_gone_after_it_and_what_was_enrolled_is_not(
     tmp_path.chmod(0o700)
     provision.provision(tmp_path, 4, codec_of(tiny(*COMMITTEE)), policy_of(tiny(*COMMITTEE)))
     before = {path.name for path in tmp_path.rglob("*.key")}
-    config = tiny(*COMMITTEE, "federation.rounds=1", f"secure.key_folder={tmp_path}")
+    # two rounds: after the last one a holder deletes its share by itself
+    config = tiny(*COMMITTEE, "federation.rounds=2", f"secure.key_folder={tmp_path}")
     if ends == "well":
         run(config)
     else:

@@ -9,9 +9,10 @@ import yaml
 from flwr.app import Message, RecordDict
 
 from fedpriv.apps import client_app
-from fedpriv.config import builders
-from fedpriv.config.builders import codec_of, policy_of, to_json
+from fedpriv.config import datasets, parties
+from fedpriv.config.as_json import to_json
 from fedpriv.config.compose import compose_run
+from fedpriv.config.secure import codec_of, policy_of
 from fedpriv.errors import UserError
 from fedpriv.federated import messages
 from fedpriv.federated.client_app import make_client_app
@@ -53,10 +54,10 @@ STRONGER = (
     "federation.min_replies=4",
 )
 PARTIES = {
-    "client": builders.build_site,
-    "key holder": lambda text: builders.build_keyholder(text, 0),
-    "maker of keys": lambda text: builders.build_key_maker(text, 0),
-    "server": builders.build_server_plan,
+    "client": parties.build_site,
+    "key holder": lambda text: parties.build_keyholder(text, 0),
+    "maker of keys": lambda text: parties.build_key_maker(text, 0),
+    "server": parties.build_server_plan,
 }
 
 
@@ -92,7 +93,7 @@ def alarmed(agreed, tmp_path, monkeypatch):
     def alarm(text):
         raise AssertionError("loaded the images")
 
-    monkeypatch.setattr(builders, "build_data", alarm)
+    monkeypatch.setattr(datasets, "_load", alarm)
     return tmp_path, lambda *overrides: said(plain, *overrides, key_folder=str(tmp_path))
 
 
@@ -169,5 +170,9 @@ def test_where_its_keys_are_is_the_partys_own_word():
     grid.contexts[0].node_config["key-folder"] = "/my/own"
     for node in (0, 1):
         (_,) = grid.send_and_receive([Message(RecordDict(), FIRST_NODE_ID + node, messages.TRAIN)])
-    own = {**servers, "secure": {**servers["secure"], "key_folder": "/my/own"}}
+    own = {
+        **servers,
+        "secure": {**servers["secure"], "key_folder": "/my/own"},
+        "privacy": {"ledger": "default"},
+    }
     assert seen == [own, servers]

@@ -51,6 +51,6 @@ def test_clients_and_key_holders_are_ordered_by_their_own_numbers():
 def test_a_node_that_fits_nowhere_is_counted_by_cause_and_the_run_does_not_begin(last, cause):
     nodes = Nodes(("keyholder", 0, 0), ("client", 1, 5), last)
     with pytest.raises(
-        UserError, match=rf"1 clients and 1 of 1 key holders described themselves \({cause}\)"
+        UserError, match=rf"1 of 2 clients and 1 of 1 key holders described themselves \({cause}\)"
     ):
         discover(nodes, 2, 1, 1.0)

@@ -11,14 +11,15 @@ from fedpriv.federated import messages
 from fedpriv.federated.engines import flower_private
 from fedpriv.federated.messages import TrainReply, TrainRequest
 from fedpriv.federated.roster import Member, Roster
-from fedpriv.federated.start import start_digest
+from fedpriv.federated.start import codec_of_run, start_digest
 from fedpriv.federated.strategy.fedavg import FedAvg
 from fedpriv.federated.strategy.session import Progress
-from fedpriv.he.envelope import SIGNED_BYTES, Header, seal
+from fedpriv.he.envelope import SIGNED_BYTES, Header
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.plain import PlainCodec
+from tests.envelopes import seal
 
-from .conftest import LAYOUT, RUN_ID, SIGNERS
+from .conftest import LAYOUT, RUN_DIGEST, RUN_ID, SIGNERS
 
 MEMBERS = tuple(Member(index, 100 + index, 10 * (index + 1)) for index in range(4))
 
@@ -36,8 +37,8 @@ def honest(message, update, examples=None, scheme="plain", signer=None, mask=b""
             "client": partition,
             "parameters": LAYOUT.size,
             "layout": LAYOUT.digest,
-            "start": start_digest(request.parameters, request.settings),
-            "codec": PlainCodec(1).digest,
+            "start": start_digest(RUN_DIGEST, request.parameters, request.settings),
+            "codec": codec_of_run(PlainCodec(1).digest, RUN_DIGEST),
             "examples": MEMBERS[partition].examples if examples is None else examples,
             "weight": request.weight,
             **changes,
@@ -254,6 +255,17 @@ def test_too_few_replies_discard_the_round_and_leave_the_model(session):
 def test_no_reply_at_all_ends_the_run_with_the_causes_in_one_line(session):
     with pytest.raises(UserError, match=r"round 1: none of the 4 clients .*\(exception x2, no_reply x2\)"):
         run_round(session, lambda p, m: BROKEN["exception" if p < 2 else "no_reply"](m))
+
+
+def test_one_client_alone_is_spoken_of_as_one(session):
+    strategy = FedAvg()
+    strategy.bind(session(roster=Roster(MEMBERS[:1], ())))
+    grid, start = FakeGrid(lambda p, m: BROKEN["exception"](m)), messages.pack_parameters(np.zeros(4, "f4"))
+    with pytest.raises(UserError) as caught:
+        strategy.start(grid, start, num_rounds=1)
+    assert str(caught.value) == (
+        "round 1: the only client sent no usable update (exception x1); see the clients' logs"
+    )
 
 
 def test_an_update_that_overflows_the_model_ends_the_run(session):

@@ -41,6 +41,19 @@ def test_what_is_no_selection_of_the_promised_size_is_refused_and_not_kept(bad):
     assert selection.codec(PlainCodec(max_clients=2), packed(0, 1, 2)).clear_fraction == 0.7
 
 
+def test_a_server_that_could_choose_nothing_has_everything_encrypted_from_then_on():
+    selection, inner = Selection(0.25, 10), PlainCodec(max_clients=2)
+    assert selection.codec(inner, packed(*range(10))) is inner
+    assert refused(selection, packed(1, 4, 9))
+    assert selection.codec(inner, packed(*range(10))) is inner
+
+
+def test_a_choice_that_was_made_is_not_taken_back_by_one_of_everything():
+    selection = Selection(0.25, 10)
+    selection.codec(PlainCodec(max_clients=2), packed(1, 4, 9))
+    assert refused(selection, packed(*range(10)))
+
+
 def test_another_inner_codec_gets_the_same_selection():
     selection = Selection(0.25, 10)
     selection.codec(PlainCodec(max_clients=2), packed(1, 4, 9))

@@ -22,7 +22,8 @@ def hear(event, arguments):
             opened.add(os.path.relpath(path, folder))
 
 from fedpriv.apps import client_app, server_app
-from fedpriv.config.builders import codec_of, from_json, policy_of, to_json
+from fedpriv.config.as_json import from_json, to_json
+from fedpriv.config.secure import codec_of, policy_of
 from fedpriv.config.compose import compose_run
 from fedpriv.federated.engines.launch import launch_inprocess
 from fedpriv.he.provision import provision

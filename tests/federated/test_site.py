@@ -2,13 +2,14 @@
 
 import pytest
 
-from fedpriv.config.builders import build_site, to_json
+from fedpriv.config.as_json import to_json
+from fedpriv.config.parties import build_site
 from fedpriv.errors import UserError
 from fedpriv.federated import site as module
 from fedpriv.he import provision
 from fedpriv.he.codec import KeyRefused
 from fedpriv.he.identity import SigningKey
-from fedpriv.runner import key_folder
+from fedpriv.run_keys import key_folder
 
 
 @pytest.fixture

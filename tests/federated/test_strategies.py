@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedpriv.federated.roster import Member, Roster
+from fedpriv.federated.strategy.asking import draw_cohort
 from fedpriv.federated.strategy.fedadam import FedAdam
 from fedpriv.federated.strategy.fedavg import FedAvg
 from fedpriv.federated.strategy.fedprox import FedProx
@@ -51,15 +52,15 @@ def test_constants_out_of_range_are_refused_by_name(build, field):
         build()
 
 
-def _strategy(session, cohort, seed=0, clients=10):
-    members = tuple(Member(index, 100 + index, 5) for index in range(clients))
-    strategy = FedAvg()
-    strategy.bind(session(roster=Roster(members, ()), cohort=cohort, seed=seed))
-    return strategy
+def _ten(session, cohort, seed=0):
+    members = tuple(Member(index, 100 + index, 5) for index in range(10))
+    return session(roster=Roster(members, ()), cohort=cohort, seed=seed)
 
 
 def test_cohorts_are_drawn_by_seed_and_round_alone(session):
-    draw = lambda seed, number: [m.partition for m in _strategy(session, 4, seed).cohort(number)]  # noqa: E731
+    def draw(seed, number):
+        return [m.partition for m in draw_cohort(_ten(session, 4, seed), number)]
+
     assert draw(0, 1) == draw(0, 1)
     assert draw(0, 1) == sorted(set(draw(0, 1)))
     assert len({tuple(draw(0, number)) for number in range(20)}) > 10
@@ -68,15 +69,15 @@ def test_cohorts_are_drawn_by_seed_and_round_alone(session):
 
 def test_every_client_is_drawn_equally_often(session):
     """4 of 10 over 2000 rounds: 800 +- 22 (binomial sd); five sd either way."""
-    strategy = _strategy(session, 4)
+    ten = _ten(session, 4)
     counts = np.bincount(
-        [m.partition for number in range(2000) for m in strategy.cohort(number)], minlength=10
+        [m.partition for number in range(2000) for m in draw_cohort(ten, number)], minlength=10
     )
     assert abs(counts - 800).max() < 110
 
 
 def test_no_cohort_asks_everybody(session):
-    assert len(_strategy(session, None).cohort(1)) == 10
+    assert len(draw_cohort(_ten(session, None), 1)) == 10
 
 
 def test_weights_are_examples_over_the_largest_clients():

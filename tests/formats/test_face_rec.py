@@ -11,7 +11,8 @@ from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.face_rec import FaceRec, scan_index, write_face_rec
 from fedpriv.formats.image_record import ImageHeader, pack_image_record, unpack_image_record
 from fedpriv.formats.record_index import read_index, write_index
-from fedpriv.formats.recordio import RecordReader, RecordWriter, encode_record
+from fedpriv.formats.recordio import RecordReader
+from fedpriv.formats.recordio_writer import RecordWriter, encode_record
 
 PEOPLE = [(0, [b"a0", b"a1"]), (1, [b"b0"]), (2, [b"c0", b"c1", b"c2"])]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.files import atomic_output, open_input, read_input
+from fedpriv.formats.files import atomic_output, check_input, open_input, read_input
 
 
 def names(folder):
@@ -31,6 +31,23 @@ def test_everything_else_is_refused_without_waiting(tmp_path, name):
     with pytest.raises(FormatError):
         open_input(tmp_path / name)
     assert len(names(Path("/proc/self/fd"))) == before
+
+
+def test_links_are_followed_inside_the_folder_and_not_out_of_it(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_bytes(b"1")
+    (tmp_path / "secret").write_bytes(b"2")
+    (root / "inside").symlink_to("file")
+    (root / "outside").symlink_to("../secret")
+    assert read_input(root / "inside", 9, root) == b"1"
+    check_input(root / "inside", 9, root)
+    before = len(names(Path("/proc/self/fd")))
+    for read in (read_input, check_input):
+        with pytest.raises(FormatError, match="a symbolic link that leaves"):
+            read(root / "outside", 9, root)
+    assert len(names(Path("/proc/self/fd"))) == before
+    assert read_input(root / "outside", 9) == b"2"
 
 
 def test_the_file_is_private_and_replaces_the_old_one_at_the_end(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from fedpriv.he.keys import SecretKey, generate_key
 from fedpriv.he.parameters import SealParameters
+from tests.he.members import Party, party_in
 from tests.he.parties import Federation, Founder, found
 
 PARAMETERS = SealParameters(plain_modulus=2_199_023_288_321)
@@ -46,3 +47,9 @@ def federation(tmp_path_factory) -> Iterator[Founder]:
 @pytest.fixture
 def random() -> np.random.Generator:
     return np.random.default_rng(7)
+
+
+@pytest.fixture
+def party(tmp_path) -> Party:
+    """Three members of a committee that have not begun to make its key."""
+    return party_in(tmp_path)

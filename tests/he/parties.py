@@ -12,7 +12,8 @@ from tenseal import sealapi
 
 from fedpriv.he.codec import Aggregator, Encoded, Holder, UpdateCodec
 from fedpriv.he.identity import Enrolment, SigningKey
-from fedpriv.he.joint_key import STEPS, assemble
+from fedpriv.he.joint_key import assemble
+from fedpriv.he.key_steps import STEPS
 from fedpriv.he.packing import quantise
 from fedpriv.he.parameters import seal_context
 from fedpriv.he.registry import build_codec

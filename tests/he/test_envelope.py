@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from fedpriv.he.envelope import (
     HEADER_BYTES,
     SIGNED_BYTES,
+    Draft,
     EnvelopeError,
     Expected,
     Header,
@@ -26,9 +27,9 @@ from fedpriv.he.envelope import (
     claimed_client,
     open_envelope,
     open_signed,
-    seal,
 )
 from fedpriv.he.identity import SigningKey
+from tests.envelopes import seal
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "envelope.json").read_text())
 ALICE = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(GOLDEN["seed"]))
@@ -388,20 +389,41 @@ def test_nothing_is_read_before_it_must_be():
     assert done.returncode == -signal.SIGBUS  # only the last case had to read its payload
 
 
-def test_opening_and_sealing_copy_no_body_but_for_the_one_join():
-    body = bytes(1 << 23)
+def test_a_draft_becomes_the_envelope_of_what_was_written_into_it():
+    draft = Draft(len(MASK), len(BODY))
+    draft.mask[:], draft.body[:] = MASK, BODY
+    assert draft.seal(Header(**SENT), SigningKey(ALICE)) == by_hand()
+    with pytest.raises(ValueError, match="released"):
+        draft.body[0] = 1
+    nothing = Draft(0, 0)
+    assert (len(nothing.mask), len(nothing.body)) == (0, 0)
+    assert nothing.seal(Header(**SENT), SigningKey(ALICE)) == by_hand(mask=b"", body=b"")
+
+
+def test_a_draft_is_not_sealed_while_somebody_could_still_change_it():
+    draft = Draft(len(MASK), len(BODY))
+    held = draft.body[3:]
+    with pytest.raises(BufferError):
+        draft.seal(Header(**SENT), SigningKey(ALICE))
+    held.release()
+
+
+def test_neither_sealing_nor_opening_copies_a_body():
+    size = 1 << 23
     tracemalloc.start()
     try:
-        sealed = seal(Header(**SENT), MASK, body, SigningKey(ALICE))
-        assert tracemalloc.get_traced_memory()[1] < 1.1 * len(body)
+        draft = Draft(len(MASK), size)
+        draft.mask[:] = MASK
+        sealed = draft.seal(Header(**SENT), SigningKey(ALICE))
+        assert tracemalloc.get_traced_memory()[1] < size + 100_000
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        expected = replace(EXPECTED, body_bytes=len(body))
+        expected = replace(EXPECTED, body_bytes=size)
         envelope = open_envelope(sealed, expected, SigningKey(ALICE).public, len(sealed))
         assert tracemalloc.get_traced_memory()[1] - before < 100_000
     finally:
         tracemalloc.stop()
-    assert envelope.body.nbytes == len(body)
+    assert envelope.body.nbytes == size
 
 
 def test_mask_and_body_are_views_but_what_was_signed_is_a_copy():

@@ -4,7 +4,7 @@ import stat
 import pytest
 
 from fedpriv.errors import UserError
-from fedpriv.he.key_files import read_private, read_public, write_private
+from fedpriv.he.key_files import read_private, read_public, require_unwritable, write_private
 
 
 def test_what_was_written_is_read_again_and_nothing_else_is_left(tmp_path):
@@ -109,6 +109,48 @@ def test_a_secret_that_others_may_access_is_refused_but_a_public_file_is_read(tm
     with pytest.raises(UserError, match="chmod 600"):
         read_private(path, 10)
     assert read_public(path, 10) == b"data"
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o770, 0o1777, 0o775])
+def test_a_secret_in_a_folder_that_others_may_write_is_refused(tmp_path, mode):
+    """They could put another in its place; in a sticky folder, where it is not there yet."""
+    write_private(tmp_path / "key", b"secret")
+    tmp_path.chmod(mode)
+    for path in (tmp_path / "key", tmp_path / "." / "key"):
+        with pytest.raises(UserError) as refused:
+            read_private(path, 10)
+        assert str(refused.value) == (
+            f"{tmp_path}: mode {mode:04o} lets others put another key there; run chmod go-w on it"
+        )
+    assert read_public(tmp_path / "key", 10) == b"secret"
+    tmp_path.chmod(0o755)
+    assert read_private(tmp_path / "key", 10) == b"secret"
+
+
+def test_of_a_link_its_folder_and_the_files_count(tmp_path):
+    for name in ("links", "files"):
+        (tmp_path / name).mkdir(mode=0o700)
+    write_private(tmp_path / "files" / "key", b"secret")
+    link = tmp_path / "links" / "key"
+    link.symlink_to(tmp_path / "files" / "key")
+    assert read_private(link, 10) == b"secret"
+    for name in ("links", "files"):
+        (tmp_path / name).chmod(0o770)
+        with pytest.raises(UserError, match=f"{name}: mode 0770 lets others"):
+            read_private(link, 10)
+        (tmp_path / name).chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o664, 0o666])
+def test_a_public_file_that_others_may_write_is_named_by_who_asks(tmp_path, mode):
+    path = tmp_path / "list"
+    path.write_bytes(b"data")
+    for fine in (0o600, 0o644, 0o444):
+        path.chmod(fine)
+        require_unwritable(path)
+    path.chmod(mode)
+    with pytest.raises(UserError, match=f"list: mode {mode:04o} lets others put another list there"):
+        require_unwritable(path)
 
 
 @pytest.mark.parametrize("read", [read_private, read_public])

@@ -20,8 +20,9 @@ from fedpriv.he.packing import (
     unpack_sum,
 )
 from fedpriv.he.parameters import SealParameters, seal_context
+from fedpriv.he.registry import build_codec
 from fedpriv.privacy.noise import FastSource
-from fedpriv.privacy.sum_plan import plan_sum, sensitivity
+from fedpriv.privacy.sum_plan import SumPlan, plan_sum, sensitivity
 
 
 @settings(max_examples=100, deadline=None)
@@ -147,7 +148,7 @@ def test_a_noise_bound_out_of_range_is_refused(who, bound):
         plan_packing(8, 4, **{who: bound})
 
 
-def noise_bound(bits: int, multiplier: float) -> int:
+def noise_plan(bits: int, **target: float) -> SumPlan:
     return plan_sum(
         clipping_norm=1.0,
         step=quantisation_step(bits, 0.5),
@@ -155,8 +156,12 @@ def noise_bound(bits: int, multiplier: float) -> int:
         contributors=8,
         rounds=1,
         delta=1e-5,
-        noise_multiplier=multiplier,
-    ).client_noise_bound
+        **target,
+    )
+
+
+def noise_bound(bits: int, multiplier: float) -> int:
+    return noise_plan(bits, noise_multiplier=multiplier).client_noise_bound
 
 
 def test_missing_headroom_is_refused_before_the_run_with_mends_that_work():
@@ -166,11 +171,23 @@ def test_missing_headroom_is_refused_before_the_run_with_mends_that_work():
     assert str(refusal.value) == (
         "secure.bits=16 with secure.values_per_slot=2 cannot hold federation.clients=16 and the noise of "
         f"privacy.noise_multiplier (up to {at_16} steps each): 46 bits needed, 44 there; "
-        "set secure.values_per_slot=1 or fewer secure.bits or less noise"
+        "set secure.values_per_slot=1 or fewer secure.bits or a smaller privacy.noise_multiplier"
     )
     assert plan_packing(16, 16, 1, client_noise_bound=at_16).values_per_slot == 1
     assert plan_packing(15, 16, 2, client_noise_bound=noise_bound(15, 0.5)).values_per_slot == 2
     assert plan_packing(16, 16, 2, client_noise_bound=noise_bound(16, 0.2)).values_per_slot == 2
+
+
+@pytest.mark.parametrize("keys", ["authority", "committee"])
+def test_the_refusal_names_epsilon_where_the_noise_follows_from_it_and_the_mend_works(keys):
+    def build(epsilon):
+        return build_codec("bfv", 16, keys, bits=8, values_per_slot=3, noise=noise_plan(8, epsilon=epsilon))
+
+    with pytest.raises(UserError) as refusal:
+        build(0.002)
+    assert " and the noise of privacy.epsilon (up to " in str(refusal.value)
+    assert str(refusal.value).endswith(" or a larger privacy.epsilon")
+    assert build(8.0).figures["values_per_slot"] == 3
 
 
 def test_bits_that_are_named_as_a_mend_hold_the_noise_that_fewer_bits_need():
@@ -187,7 +204,7 @@ def test_headroom_that_no_packing_has_is_refused_by_the_names_of_all_three_field
         plan_packing(16, 1000, capacity_bits=40, server_noise_bound=1 << 30, client_noise_bound=1 << 30)
     text = str(refusal.value)
     assert all(name in text for name in ("secure.bits=16", "federation.clients=1000", "noise_multiplier"))
-    assert text.endswith("set fewer secure.bits or less noise")
+    assert text.endswith("set fewer secure.bits or a smaller privacy.noise_multiplier")
     with pytest.raises(UserError, match=r"clients=1000: 26 bits needed, 20 there; set secure.bits=10$"):
         plan_packing(16, 1000, capacity_bits=20)
     with pytest.raises(

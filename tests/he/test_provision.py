@@ -1,5 +1,6 @@
 """The key folder: what a simulation gets, and every way in which a folder of the user's can be wrong."""
 
+import os
 import stat
 
 import pytest
@@ -13,12 +14,14 @@ from fedpriv.he.provision import (
     enrolment_file,
     enrolment_for,
     keyholder_folder,
+    load_enrolment,
     provision,
     require,
     signing_key_file,
     transcript_file,
 )
 from fedpriv.he.registry import build_codec
+from fedpriv.he.transcript import Transcript
 
 CODECS = {
     "plain": {"scheme": "plain"},
@@ -71,8 +74,6 @@ def test_everybody_is_enrolled_under_its_own_key(folder, codec):
 
 
 def test_nobody_else_can_read_anything_whatever_the_umask(folder, codec):
-    import os
-
     before = os.umask(0)
     try:
         provision(folder, 3, codec, policy_for(codec))
@@ -200,6 +201,74 @@ def test_a_folder_for_other_terms_is_refused_before_any_key_is_read(folder, auth
             "configuration says 2; run as agreed, or enrol everybody anew on other terms"
         )
     assert enrolment_for(folder, agreed).policy == agreed
+
+
+@pytest.mark.parametrize("load", [load_enrolment, lambda folder: enrolment_for(folder, POLICIES["plain"])])
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o620, 0o602])
+def test_an_enrolment_that_others_may_write_is_refused(folder, load, mode):
+    """Anybody could enrol himself."""
+    path = enrolment_file(folder)
+    provision(folder, 3, build_codec(max_clients=3, **CODECS["plain"]), POLICIES["plain"])
+    for fine in (0o600, 0o644, 0o444):
+        path.chmod(fine)
+        assert sorted(load(folder).clients) == [0, 1, 2]
+    path.chmod(mode)
+    with pytest.raises(UserError) as refused:
+        load(folder)
+    assert str(refused.value) == (
+        f"{path}: mode {mode:04o} lets others put another enrolment.json there; run chmod go-w on it"
+    )
+
+
+@pytest.mark.parametrize("load", [load_enrolment, lambda folder: enrolment_for(folder, POLICIES["plain"])])
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_an_enrolment_in_a_folder_that_others_may_write_is_refused_sticky_or_not(folder, load, mode):
+    provision(folder, 3, build_codec(max_clients=3, **CODECS["plain"]), POLICIES["plain"])
+    folder.chmod(0o755)
+    load(folder)
+    folder.chmod(mode)
+    with pytest.raises(
+        UserError, match=rf"keys: mode {mode:04o} lets others put another enrolment\.json there"
+    ):
+        load(folder)
+
+
+def test_a_party_whose_folder_others_may_write_is_refused(folder, authority):
+    provision(folder, 3, authority, POLICIES["authority"])
+    for party in (client_folder(folder, 1), keyholder_folder(folder, 0)):
+        party.chmod(0o730)
+        with pytest.raises(UserError, match=rf"{party}: mode 0730 lets others .* run chmod go-w on it"):
+            require(folder, 3, authority, POLICIES["authority"])
+        party.chmod(0o700)
+    require(folder, 3, authority, POLICIES["authority"])
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002])
+def test_what_is_provisioned_is_accepted_whatever_the_umask(folder, authority, umask):
+    before = os.umask(umask)
+    try:
+        provision(folder, 3, authority, POLICIES["authority"])
+        require(folder, 3, authority, POLICIES["authority"])
+    finally:
+        os.umask(before)
+
+
+def test_a_link_in_the_place_of_a_transcript_names_where_it_is(folder, authority, tmp_path):
+    """A run that makes its keys in memory keeps its transcripts on disk so."""
+    provision(folder, 3, authority, POLICIES["authority"])
+    party, elsewhere = keyholder_folder(folder, 0), tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    assert transcript_file(party) == party / "transcript.jsonl"
+    (party / "transcript.jsonl").symlink_to(elsewhere / "holder-0.jsonl")
+    path, signer = transcript_file(party), SigningKey.load(signing_key_file(party))
+    assert path == elsewhere / "holder-0.jsonl"
+    assert Transcript(path, signer).claim(bytes(16), 1, [0], [b""])
+    assert not Transcript(transcript_file(party), signer).claim(bytes(16), 1, [0], [b""])
+    assert sorted(file.name for file in elsewhere.iterdir()) == ["holder-0.jsonl", "holder-0.jsonl.head"]
+    require(folder, 3, authority, POLICIES["authority"])
+    path.write_bytes(b"no line\n")
+    with pytest.raises(UserError, match=r"holder-0\.jsonl: line 1: damaged"):
+        require(folder, 3, authority, POLICIES["authority"])
 
 
 def test_a_policy_for_other_holders_than_the_codecs_enrols_nobody(folder, authority):

@@ -15,6 +15,7 @@ from fedpriv.he.selection import (
     select_top,
     selected_count,
     selection_digest,
+    unpack_choice,
     unpack_selection,
 )
 
@@ -133,6 +134,30 @@ def test_bit_order_is_lowest_first():
 def test_bits_that_are_no_such_selection_are_refused(data, length, count, reason):
     with pytest.raises(SelectionError, match=reason):
         unpack_selection(data, length, count)
+
+
+@given(st.integers(2, 200), st.data())
+def test_a_choice_is_of_the_share_that_was_agreed_or_of_everything(length, data):
+    """Of everything: what a server says that had no sum to choose by. It hides no less."""
+    share = data.draw(st.integers(1, 99).map(lambda hundredth: hundredth / 100))
+    count = data.draw(st.integers(0, length))
+    selected = np.zeros(length, np.bool_)
+    selected[:count] = True
+    if count in (selected_count(share, length), length):
+        assert np.array_equal(unpack_choice(pack_selection(selected), length, share), selected)
+    else:
+        with pytest.raises(SelectionError, match=f"{count} coordinates, {selected_count(share, length)}"):
+            unpack_choice(pack_selection(selected), length, share)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\xff" * 3, b"\xff\x02", b"\xff\x03"])
+def test_what_is_no_choice_at_all_is_refused(data):
+    with pytest.raises(SelectionError):
+        unpack_choice(data, 9, 0.5)
+
+
+def test_of_sensitivities_that_are_all_alike_the_first_coordinates_are_taken():
+    assert select_top(np.zeros(8), 0.25).tolist() == [True] * 2 + [False] * 6
 
 
 @given(BITS, BITS)

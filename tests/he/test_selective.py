@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fedpriv.errors import UserError
-from fedpriv.he.codec import Aggregator, Encoded, Holder, PayloadError, SumError, UpdateCodec
+from fedpriv.he.codec import Aggregator, Holder, PayloadError, SumError, UpdateCodec
 from fedpriv.he.packing import NonFiniteUpdate
 from fedpriv.he.plain import PlainCodec
 from fedpriv.he.registry import build_codec
@@ -31,14 +31,15 @@ class PadCodec(UpdateCodec):
     def digest(self):
         return self.key.rjust(32, b"\0")
 
-    def encode(self, vector, random, source=None):
+    def encode_into(self, vector, mask, body, random, source=None):
         if self.key == b"no key":
             raise UserError("key: is missing")
         if not np.isfinite(vector).all():
             raise NonFiniteUpdate("update: holds NaN or infinity")
         pad = np.random.default_rng().integers(0, 2**32, len(vector), np.uint32)
         level = np.round(np.clip(vector, -8, 8) * 1000).astype(np.int32).view(np.uint32)
-        return Encoded(pad.tobytes(), (level + pad).tobytes(), int((np.abs(vector) > 8).sum()))
+        mask[:], body[:] = pad.tobytes(), (level + pad).tobytes()
+        return int((np.abs(vector) > 8).sum())
 
     def mask_bytes(self, length):
         return 4 * length
@@ -123,9 +124,9 @@ def test_the_server_reads_of_one_client_exactly_what_was_not_selected(keyed, ran
 
 def test_the_inner_codec_is_given_the_selected_coordinates_only(random):
     class Recording(PlainCodec):
-        def encode(self, vector, random, source=None):
+        def encode_into(self, vector, *rest):
             self.seen = vector.copy()
-            return super().encode(vector, random, source)
+            return super().encode_into(vector, *rest)
 
     inner = Recording(max_clients=2)
     encoded = SelectiveCodec(inner, SELECTED).encode(VECTOR, random)

@@ -15,7 +15,7 @@ from fedpriv.he.parameters import SealParameters, data_primes
 from fedpriv.he.primes import batching_prime
 from fedpriv.he.ring import Ring, add, negate
 from fedpriv.he.sealio import SealBuffer
-from fedpriv.he.symmetric import SymmetricCipher, centred_binomial, uniform
+from fedpriv.he.symmetric import SymmetricCipher, UniformHalf, centred_binomial, uniform
 from fedpriv.he.wire import CiphertextWire
 from fedpriv.privacy.noise import SecureSource
 from tests.he.parties import lift
@@ -66,6 +66,13 @@ def test_the_uniform_half_depends_on_seed_index_and_row():
     assert len({row.tobytes() for drawn in draws for row in drawn}) == 8
     counts = np.bincount((uniform(bytes(32), 0, moduli, 4096)[0] >> np.uint64(50)).astype(int), minlength=16)
     assert stats.chisquare(counts).pvalue > 1e-7
+
+
+def test_the_polynomials_of_one_seed_come_in_any_order():
+    moduli = np.array([[17], [(1 << 54) - 77]], np.uint64)
+    half = UniformHalf(bytes(range(32)), moduli, 64)
+    for index in (3, 0, 1 << 40, 3):
+        assert np.array_equal(half.polynomial(index), uniform(bytes(range(32)), index, moduli, 64))
 
 
 def test_errors_are_centred_binomial_with_21_pairs():

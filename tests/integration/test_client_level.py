@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fedpriv.checkpoint import Checkpoint
 from fedpriv.cli import main
-from fedpriv.config.builders import sum_plan_of
+from fedpriv.config.privacy import sum_plan_of
 from fedpriv.runner import run
 
 
@@ -40,6 +40,7 @@ def test_epsilon_is_stated_with_whom_it_protects(tiny, tmp_path, capsys, where):
         "noise": "fast",
         "accountant": "zcdp",
         "noise_by": where,
+        "relation": "one client added or removed",
     }
     for source in (
         ["--run", report.mlflow_run_id, "--tracking-uri", uri],
@@ -69,3 +70,40 @@ def test_a_checkpoint_with_a_lost_sum_says_what_is_charged_beyond_its_model(tiny
     plan = sum_plan_of(config)
     assert found["privacy"]["epsilon"] == plan.spent([4, 4]).epsilon
     assert found["epsilon_charged"] == plan.spent([4, 4, 2]).epsilon
+
+
+@pytest.mark.slow
+def test_from_a_norm_far_too_small_adaptive_clipping_learns_what_a_fixed_one_cannot(tiny):
+    """A fiftieth of the updates' norms, of about 0.1: the fixed run stays where it began."""
+    known = (
+        "privacy=client_level",
+        "secure=bfv",
+        "secure.bits=12",
+        "secure.value_range=0.001",
+        "privacy.noise=fast",
+        "privacy.epsilon=null",
+        "privacy.noise_multiplier=0.6",
+        "privacy.clipping_norm=0.002",
+        "federation.clients=20",
+        "federation.min_replies=20",
+        "federation.rounds=6",
+        "evaluation.every=6",
+        "data.people=22",
+        "data.images_per_person=8",
+        "model.width=4",
+        "+model.groups=4",
+        "training.optimizer=sgd",
+        "training.learning_rate=0.1",
+        "training.momentum=0",
+    )
+    fixed = run(tiny(*known))
+    adaptive = run(tiny(*known, "privacy.clipping=adaptive", "privacy.clipping_rate=2"))
+    assert adaptive.history[-1].epsilon == pytest.approx(fixed.history[-1].epsilon, rel=1e-3)
+    first, last = fixed.history[1].train_loss, fixed.history[-1].train_loss
+    assert last > 0.97 * first
+    assert adaptive.history[-1].train_loss < 0.9 * last
+    errors = [report.history[-1].metrics["angular_error_deg"] for report in (adaptive, fixed)]
+    assert errors[0] < errors[1] - 1.0
+    norms = [each.clipping_norm for each in adaptive.history[1:]]
+    assert norms[0] == 0.002
+    assert 0.02 < norms[-1] < 0.5

@@ -5,9 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SMALL = (
     "data.people=8",
@@ -19,62 +26,80 @@ SMALL = (
 )
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in another process, which is gone after the block whatever fails in it."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "fedpriv.cli", "run", *SMALL, *overrides],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
-def keys() -> set[str]:
-    return {str(path) for path in Path("/dev/shm").glob("fedpriv-*/clients/*/*.key")}  # noqa: S108
+def keys_of(process: subprocess.Popen[str]) -> Path:
+    """The folder of keys whose lock the process holds."""
+    opened = [each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+    (folder,) = {path.parent for path in opened if path.match("fedpriv-*/lock")}
+    return folder
 
 
 def wait_for_rounds(folder: Path) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         logs = list(folder.glob("outputs/*/*/run.log"))
         if logs and "round 1/" in logs[0].read_text():
             return
         time.sleep(0.1)
-    pytest.fail("the run did not reach round 1 within a minute")
+    pytest.fail("the run did not reach round 1 within two minutes")
+
+
+def only_run(folder: Path) -> tuple["MlflowClient", "Run"]:
+    """The single MLflow run of the experiments that were run in ``folder``."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("fedpriv").experiment_id])
+    return client, found
+
+
+def end(folder: Path, ending: signal.Signals, rounds: int) -> None:
+    """Signal a run after its first round; if it can hear it, it puts its key away and marks itself killed."""
+    with started(folder, "secure=bfv", f"federation.rounds={rounds}", "engine.workers=2") as process:
+        wait_for_rounds(folder)
+        keys = keys_of(process)
+        assert list(keys.glob("clients/*/*.key"))
+        process.send_signal(ending)
+        _, errors = process.communicate(timeout=60)
+    if ending == signal.SIGKILL:
+        return
+    assert process.returncode == 128 + ending
+    assert "Traceback" not in errors
+    assert not keys.exists()
+    assert only_run(folder)[1].info.status == "KILLED"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ending", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_terminated_run_puts_its_key_away_and_marks_itself_killed(tmp_path, ending, status):
-    from mlflow import MlflowClient
-
-    before = keys()
-    process = start(tmp_path, "secure=bfv", "federation.rounds=5000", "engine.workers=2")
-    wait_for_rounds(tmp_path)
-    assert keys() - before
-    process.send_signal(ending)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "Traceback" not in errors
-    assert not keys() - before
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("fedpriv").experiment_id])
-    assert [run.info.status for run in runs] == ["KILLED"]
+def test_an_interrupted_run_puts_its_key_away_and_marks_itself_killed(tmp_path):
+    end(tmp_path, signal.SIGINT, rounds=5000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_an_ended_run_is_resumed_from_any_folder_in_its_own_mlflow_run(tmp_path, ending):
-    from mlflow import MlflowClient
-
+    """A terminated one has put its key away and marked itself killed before, like an interrupted one."""
     work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
     work.mkdir()
     elsewhere.mkdir()
-    process = start(work, "secure=bfv", "federation.rounds=60", "engine.workers=2")
-    wait_for_rounds(work)
-    process.send_signal(ending)
-    process.communicate(timeout=60)
+    end(work, ending, rounds=40)
     (output,) = work.glob("outputs/*/*")
-    assert "round 60/" not in (output / "run.log").read_text()
+    assert "round 40/" not in (output / "run.log").read_text()
     done = subprocess.run(
         [sys.executable, "-m", "fedpriv.cli", "resume", str(output)],
         cwd=elsewhere,
@@ -84,30 +109,28 @@ def test_an_ended_run_is_resumed_from_any_folder_in_its_own_mlflow_run(tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert not list(elsewhere.iterdir())
-    client = MlflowClient(f"sqlite:///{work}/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("fedpriv").experiment_id])
+    client, run = only_run(work)
     assert run.info.status == "FINISHED"
     assert "failure" not in run.data.tags
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "angular_error_deg")]
-    assert sorted(steps) == list(range(61))
-    assert [line.count("round 60/60") for line in (output / "run.log").read_text().splitlines()].count(1) == 1
+    assert sorted(steps) == list(range(41))
+    assert [line.count("round 40/40") for line in (output / "run.log").read_text().splitlines()].count(1) == 1
 
 
 @pytest.mark.slow
 def test_workers_die_with_a_killed_parent_even_with_a_client_that_hangs(tmp_path):
-    process = start(tmp_path, "federation.faults=[0:silent,1:silent]", "engine.workers=2", "tracking=none")
+    faults = "federation.faults=[0:silent,1:silent]"
     children: set[int] = set()
-    for _ in range(600):
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
-        )
-        children = {int(word) for word in listed.stdout.split()}
-        if len(children) >= 2 and list(tmp_path.glob("outputs/*/*/run.log")):
-            break
-        time.sleep(0.1)
-    time.sleep(3)
-    process.kill()
-    process.communicate()
+    with started(tmp_path, faults, "engine.workers=2", "tracking=none") as process:
+        for _ in range(600):
+            listed = subprocess.run(
+                ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+            )
+            children = {int(word) for word in listed.stdout.split()}
+            if len(children) >= 2 and list(tmp_path.glob("outputs/*/*/run.log")):
+                break
+            time.sleep(0.1)
+        time.sleep(3)
     for _ in range(100):
         alive = {pid for pid in children if Path(f"/proc/{pid}").exists() and _running(pid)}
         if not alive:

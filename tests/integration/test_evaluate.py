@@ -11,8 +11,10 @@ from PIL import Image
 from experiments.evaluate.saved_models import from_checkpoint, from_run
 from fedpriv.checkpoint import Checkpoint
 from fedpriv.cli import main
-from fedpriv.config.builders import build_backbone, build_data, to_json
+from fedpriv.config.as_json import to_json
 from fedpriv.config.compose import compose_run
+from fedpriv.config.datasets import build_data
+from fedpriv.config.models import build_backbone
 from fedpriv.errors import UserError
 from fedpriv.runner import run
 from fedpriv.training.parameters import FlatParameters
@@ -59,6 +61,7 @@ def test_guarantee_the_runs_own_figures_come_out_exactly(trained, capsys, way):
     assert found["baseline"] == report.baseline
     assert found["privacy"] == {
         "unit": "sample",
+        "relation": "one image added or removed",
         "epsilon": report.history[-1].epsilon,
         "delta": 1e-5,
         "data": "synthetic_patterns",

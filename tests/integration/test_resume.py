@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fedpriv.checkpoint import Checkpoint
-from fedpriv.config.builders import sum_plan_of
 from fedpriv.config.compose import compose_run
+from fedpriv.config.privacy import sum_plan_of
 from fedpriv.errors import UserError
 from fedpriv.privacy import accounting
 from fedpriv.runner import resume, run
@@ -79,7 +79,7 @@ def cut(monkeypatch):
 def figures(report):
     """Everything of a history but the times, which no two runs share, and the making of another key."""
     rounds = [dataclasses.asdict(result) for result in report.history]
-    apart = ("seconds", "local_seconds", "bytes_keyholders")
+    apart = ("seconds", "local_seconds", "bytes_keyholders", "bytes_keys")
     return [{k: v for k, v in each.items() if k not in apart} for each in rounds]
 
 
@@ -394,11 +394,18 @@ def test_a_lost_sum_is_charged_before_anything_is_trained_and_the_last_round_fal
     assert report.parameters.tobytes() == before.parameters.tobytes()
 
 
-def test_with_budget_to_spare_a_lost_sum_shows_in_epsilon_and_with_seeded_noise_nowhere_else(tmp_path, cut):
-    overrides = (*SUMS, "privacy.noise=fast", "privacy.epsilon=null", "privacy.noise_multiplier=2")
+@pytest.mark.parametrize("clipping", ["fixed", "adaptive"])
+def test_with_budget_to_spare_a_lost_sum_shows_in_epsilon_and_with_seeded_noise_nowhere_else(
+    tmp_path, cut, clipping
+):
+    seeded = ("privacy.noise=fast", "privacy.epsilon=null", "privacy.noise_multiplier=2")
+    overrides = (*SUMS, *seeded, f"privacy.clipping={clipping}")
     cut(tmp_path, 3, 2, *overrides)
     resumed, undisturbed = resume(tmp_path), run(compose_run(*overrides))
     assert resumed.parameters.tobytes() == undisturbed.parameters.tobytes()
+    norms = [[each.clipping_norm for each in report.history] for report in (resumed, undisturbed)]
+    assert norms[0] == norms[1]
+    assert len(set(norms[0])) == (5 if clipping == "adaptive" else 1)
     plan = sum_plan_of(compose_run(*overrides))
     assert resumed.history[-1].epsilon == plan.spent([4, 4, 4, 4, 2]).epsilon
     assert undisturbed.history[-1].epsilon == plan.spent([4, 4, 4, 4]).epsilon

@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,8 +96,57 @@ def test_edge_no_noise_gives_infinity():
     assert (found.epsilon, found.accountant) == (math.inf, "none")
 
 
-@pytest.mark.parametrize("history", [((0.2, 0.1, 1000),), ((0.01, 0.5, 1000),), ((0.5, 1.0, 1000),)])
-def test_edge_above_the_bound_prv_is_not_even_tried(history, monkeypatch):
+@pytest.mark.parametrize(
+    "history",
+    [((accounting.LEAST_NOISE / 2, 0.5, 1),), ((1e-160, 0.5, 3), (1.0, 0.5, 1)), ((5e-324, 1e-300, 2**52),)],
+)
+def test_edge_noise_too_small_for_the_accountants_gives_infinity_and_ends(history):
+    found = spent(history, DELTA)
+    assert (found.epsilon, found.accountant) == (math.inf, "none")
+
+
+def test_the_least_noise_that_is_computed_is_far_beyond_any_protection():
+    found = spent(((accounting.LEAST_NOISE, 1e-9, 1),), DELTA)
+    assert 1e5 < found.epsilon < math.inf
+
+
+def test_edge_where_delta_alone_covers_the_loss_epsilon_is_zero():
+    # total variation between neighbours is q (2 Phi(1 / (2 sigma)) - 1): (0, delta) holds from there on
+    history, distance = ((50.0, 0.01, 1),), 0.01 * (2.0 * norm.cdf(0.01) - 1.0)
+    assert spent(history, 0.5) == accounting.Spent(0.0, 0.5, "rdp")
+    assert spent(history, distance / 2.0).epsilon > 0.0
+
+
+@settings(max_examples=8, deadline=None)
+@given(noise=st.floats(1.0, 80.0), rate=st.floats(0.001, 1.0), delta=st.floats(0.05, 0.95))
+def test_guarantee_a_single_step_is_covered_at_any_delta(noise, rate, delta):
+    # the exact delta of one step at epsilon, adding an example: integral of (p - e^epsilon r)+
+    epsilon = spent(((noise, rate, 1),), delta).epsilon
+    z = np.linspace(-12.0 * noise, 12.0 * noise + 1.0, 200_001)
+    r, p = norm.pdf(z, 0.0, noise), norm.pdf(z, 1.0, noise)
+    mixed = (1.0 - rate) * r + rate * p
+    for one, other in ((mixed, r), (r, mixed)):
+        assert np.trapezoid(np.maximum(one - math.exp(epsilon) * other, 0.0), z) <= delta
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [(1e90, 0.5, 2**40), (1e9, 1.0, 2**40), (1.0, 1e-90, 2**40), (1e-3, 1e-90, 1), (1e90, 1e-90, 2**52)],
+)
+def test_mechanisms_out_of_the_accountants_reach_end_and_are_bounded_by_weaker_ones(mechanism):
+    assert 0.0 <= spent((mechanism,), DELTA).epsilon < 1e6
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ((0.2, 0.1, 1000),),
+        ((0.01, 0.5, 1000),),
+        ((0.5, 1.0, 1000),),
+        ((1e5, 1.0, accounting.MOST_STEPS_FOR_PRV), (1e5, 0.5, 1)),
+    ],
+)
+def test_edge_above_the_bounds_prv_is_not_even_tried(history, monkeypatch):
     def refuse(*_args, **_kwargs):
         pytest.fail("PRV takes minutes here")
 
@@ -104,7 +154,8 @@ def test_edge_above_the_bound_prv_is_not_even_tried(history, monkeypatch):
     spent.cache_clear()
     found = spent(history, DELTA)
     assert found.accountant == "rdp"
-    assert found.epsilon > accounting.LARGEST_FOR_PRV
+    steps = sum(step[2] for step in history)
+    assert found.epsilon > accounting.LARGEST_FOR_PRV or steps > accounting.MOST_STEPS_FOR_PRV
 
 
 @pytest.mark.parametrize("nonsense", [math.nan, -1.0, math.inf])

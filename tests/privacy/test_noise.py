@@ -68,6 +68,22 @@ def test_edge_the_extreme_keystreams_give_finite_normals_within_the_stated_range
         assert np.all(np.abs(source.normal(4)) <= 8.6)
 
 
+def test_edge_normals_leave_holes_between_floats_as_mironov_needs_them():
+    """Between a radius of 0 and that of the next keystream word no normal lies, whatever the angle."""
+    radii = []
+    for first in (0, 1 << 11, 2 << 11):
+
+        class Given:
+            def update(self, data: bytes, first: int = first) -> bytes:
+                return np.full(len(data) // 8, first, "<u8").tobytes()
+
+        source = SecureSource()
+        source._stream = Given()
+        radii.append(float(np.hypot(*source.normal(2))))
+    assert radii == pytest.approx([0.0, 2.0**-26, 2.0**-25.5], rel=1e-6)
+    assert np.nextafter(0.0, 1.0) < radii[1]
+
+
 @both
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 1001])
 def test_edge_any_count_gives_that_many_float64(make, count):

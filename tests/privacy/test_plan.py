@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from fedpriv.privacy import accounting
 from fedpriv.privacy.dp_sgd import poisson_sample
 from fedpriv.privacy.noise import FastSource
-from fedpriv.privacy.plan import PrivacySettings, plan_for_client
+from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 
 DELTA = 1e-5
 
@@ -33,7 +34,7 @@ def test_exactly_one_of_epsilon_and_noise_multiplier_is_needed(given):
         for value in (0.0, -1.0, math.nan, math.inf)
     ]
     + [("delta", value) for value in (0.0, 1.0, -1.0, math.nan)]
-    + [("noise", "quick")],
+    + [("noise", "quick"), ("gradients", "ghost")],
 )
 def test_a_value_out_of_range_is_refused_by_name(name, value):
     given = {name: value} if name in ("epsilon", "noise_multiplier") else {"epsilon": 1.0, name: value}
@@ -65,6 +66,14 @@ def test_sample_rate_and_steps_of_a_round(examples, batch, epochs, rate, steps):
     assert plan.expected_batch == pytest.approx(min(batch, examples))
 
 
+def test_the_relation_of_neighbours_is_named():
+    assert (
+        plan_for_client(settings(epsilon=4.0), 200, 20, 1.0, rounds=4).relation
+        == "one image added or removed"
+    )
+    assert "relation" not in {field.name for field in dataclasses.fields(SamplePlan)}
+
+
 def test_guarantee_the_whole_run_stays_within_the_target_and_uses_it():
     plan = plan_for_client(settings(epsilon=4.0), 200, 20, 1.0, rounds=4)
     history = ()
@@ -83,6 +92,19 @@ def test_guarantee_training_stops_before_the_round_that_would_pass_the_target():
     assert plan.spent(history).epsilon <= 4.0
     assert plan.spent(plan.after_round(history)).epsilon > 4.0
     assert history[0][2] == 4 * plan.steps_per_round
+
+
+@pytest.mark.parametrize("asked", range(6))
+@pytest.mark.parametrize("before", [0, 2])
+def test_who_is_asked_for_rounds_spends_at_most_what_training_while_the_target_allows_it_costs(asked, before):
+    plan = plan_for_client(settings(epsilon=4.0), 200, 20, 1.0, rounds=4)
+    start = ()
+    for _ in range(before):
+        start = plan.after_round(start)
+    history = start
+    for _ in range(asked):
+        history = plan.after_round(history) if plan.may_train(history) else history
+    assert plan.spent_at_most(start, asked) == plan.spent(history)
 
 
 def test_guarantee_what_was_spent_under_another_noise_counts():

@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from fedpriv.config.privacy import sum_plan_of
 from fedpriv.privacy.concentrated import epsilon_of, loss_of_sum
 from fedpriv.privacy.discrete_gaussian import DISTANCE
 from fedpriv.privacy.noise import FastSource, SecureSource
@@ -259,3 +260,23 @@ def test_one_client_replaced_is_twice_the_sensitivity_and_not_what_is_claimed():
     assert exact_delta(pmf_of_sum(16.0, 3), claimed, shift=3) <= DELTA
     assert exact_delta(pmf_of_sum(16.0, 3), claimed, shift=6) > DELTA
     assert loss_of_sum(6.0, 1, 16.0, 3) == pytest.approx(4 * loss_of_sum(3.0, 1, 16.0, 3))
+
+
+def test_the_relation_of_neighbours_is_named():
+    assert plan().relation == "one client added or removed"
+
+
+def test_edge_clients_drawn_at_random_claim_no_amplification(tiny):
+    given = ("privacy=client_level", "secure=bfv")
+    everybody, drawn = (sum_plan_of(tiny(*given, *more)) for more in ((), ("federation.cohort=2",)))
+    assert drawn == everybody
+    assert drawn.spent([2, 2]) == everybody.spent([2, 2])
+
+
+def test_edge_a_client_that_tells_its_noise_takes_its_share_away():
+    made = small(4)
+    told = pmf_of_sum(16.0, 3)
+    assert exact_delta(told, made.spent([4]).epsilon) > DELTA
+    assert exact_delta(told, made.spent([3]).epsilon) <= DELTA
+    assert not made.may_release((), 3)
+    assert small(3).may_release((), 3)

@@ -31,12 +31,14 @@ FULL = RoundResult(
     bytes_up=700,
     bytes_down=800,
     bytes_keyholders=900,
+    bytes_keys=300,
     update_bytes=100,
     seconds={"train": 4.0, "encrypt": 1.0, "aggregate": 0.5, "decrypt": 0.25, "evaluate": 2.0},
     asked=8,
     replied=7,
     failures={"no_reply": 1, "non_finite": 2},
     clipped_fraction=0.125,
+    coarse_fraction=0.375,
 )
 
 
@@ -54,6 +56,7 @@ def test_every_promised_metric_stands_at_its_round(start, client):
             "bytes_up": 700,
             "bytes_down": 800,
             "bytes_keyholders": 900,
+            "bytes_keys": 300,
             "update_bytes": 100,
             "seconds_train": 4.0,
             "seconds_encrypt": 1.0,
@@ -66,6 +69,7 @@ def test_every_promised_metric_stands_at_its_round(start, client):
             "clients_failed_no_reply": 1,
             "clients_failed_non_finite": 2,
             "clipped_fraction": 0.125,
+            "coarse_fraction": 0.375,
         }.items()
     }
 
@@ -280,3 +284,8 @@ def test_pictures_come_back_as_they_were(start, client, tmp_path):
         assert np.array_equal(np.asarray(image), pixels)
     with Image.open(client.download_artifacts(run.run_id, "pictures/curve.png", str(tmp_path))) as image:
         assert image.size == (300, 150)
+
+
+def test_an_adaptive_clipping_norm_is_written_with_what_moved_it():
+    named = round_metrics(RoundResult(3, {}, clipping_norm=0.25, within_norm=-0.125))
+    assert (named["clipping_norm"], named["within_clipping_norm"]) == (0.25, -0.125)

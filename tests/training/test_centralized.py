@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fedpriv.config.builders import build_centralized, build_data, to_json
+from fedpriv.config.as_json import to_json
 from fedpriv.config.checks import check
+from fedpriv.config.datasets import build_data
+from fedpriv.config.training import build_centralized
 from fedpriv.errors import UserError
 from fedpriv.privacy.plan import plan_for_client
 from fedpriv.runner import run

@@ -6,8 +6,9 @@ import torch
 from scipy.stats import chi2
 from torch import nn
 
-from fedpriv.privacy.dp_sgd import PrivateOptimizer, per_example_gradients
+from fedpriv.privacy.dp_sgd import PrivateGradient
 from fedpriv.privacy.noise import FastSource, RandomSource
+from fedpriv.privacy.per_example import WAYS, per_example_gradients
 from fedpriv.privacy.plan import SamplePlan
 from fedpriv.training.data import ClientData
 from fedpriv.training.local import LocalSettings, train_plain, train_private
@@ -229,11 +230,39 @@ def test_a_fast_source_makes_private_training_reproducible():
     assert not torch.equal(trained[0], trained[2])
 
 
-def test_the_optimiser_draws_one_vector_of_noise_per_step():
+def test_a_step_draws_one_vector_of_noise():
     model = linear()
     source = Scripted(noise=1.0)
-    with per_example_gradients(model):
-        optimizer = PrivateOptimizer(torch.optim.SGD(model.parameters(), lr=1.0), plan(8), source)
-        optimizer.use_no_examples()
-        assert optimizer.pre_step()
+    with per_example_gradients(model) as examples:
+        PrivateGradient(examples, model, plan(8), source).release()
     assert source.drawn == 1
+
+
+@pytest.mark.parametrize("gradients", WAYS)
+@pytest.mark.parametrize("most_bytes", [1, 1 << 30])
+def test_guarantee_a_sample_taken_in_parts_gives_the_same_step(monkeypatch, gradients, most_bytes):
+    monkeypatch.setattr("fedpriv.privacy.dp_sgd.MOST_BYTES", most_bytes)
+    data, model, chosen = examples(8), convolutional(), [0, 2, 3, 7]
+    data.targets[3] = float("inf")
+    expected = clipped_mean(model, data, [0, 2, 7], 0.5, expected=4.0)
+    before = flat(model).clone()
+    train_private(
+        TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted(chosen), seed=0, gradients=gradients
+    )
+    torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_edge_a_parameter_that_the_loss_does_not_reach_gets_noise_all_the_same():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = linear(), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    model = Around()
+    before = model.idle.weight.detach().clone()
+    source = Scripted([1, 2], noise=1.0)
+    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), source, seed=0)
+    assert (model.idle.weight != before).all()

@@ -22,8 +22,9 @@ def by_subject(dataset: ImageDataset, clients: int, seed: int) -> list[NDArray[n
     """
     people, persons = np.unique(dataset.subjects, return_inverse=True)
     if clients > len(people):
+        found = "1 person" if len(people) == 1 else f"{len(people)} people"
         raise UserError(
-            f"federation.clients={clients}: only {len(people)} people to train on; lower it to "
+            f"federation.clients={clients}: only {found} to train on; lower it to "
             f"{len(people)} or fewer, or hold out fewer people (evaluation.test_subjects)"
         )
     owner = np.empty(len(people), dtype=np.int64)

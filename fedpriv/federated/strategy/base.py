@@ -2,8 +2,7 @@
 
 import logging
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -14,33 +13,28 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from fedpriv.errors import UserError
 from fedpriv.federated import messages
 from fedpriv.federated.answers import SumRefused
-from fedpriv.federated.collect import DISCARDED, SUM_REFUSED, Collector, Tally
-from fedpriv.federated.messages import TrainRequest
+from fedpriv.federated.clipping import RunNorm
+from fedpriv.federated.collect import DISCARDED, Collector
 from fedpriv.federated.release import open_sum
-from fedpriv.federated.roster import Member
 from fedpriv.federated.start import start_digest
-from fedpriv.federated.strategy.books import Books, Current, refused_in_a_row
+from fedpriv.federated.strategy.asking import draw_cohort, take_in, train_requests
+from fedpriv.federated.strategy.books import Books, Current
 from fedpriv.federated.strategy.session import Progress, Session
+from fedpriv.federated.strategy.step import ServerStep
 from fedpriv.he.selective import clear_fraction
 from fedpriv.results import RoundResult
-from fedpriv.seeding import generator
-from fedpriv.types import AnyArray, FloatVector
 
 log = logging.getLogger("fedpriv")
-
-MOST_REFUSED = 3
-"""So many sums in a row that are none end a run."""
 
 EvaluateFn = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
-class Strategy(FlowerStrategy):
+class Strategy(ServerStep, FlowerStrategy):
     """Base of all strategies.
 
     A round asks a seeded cohort, sums the sealed updates w_i (x_i - x) that pass every check,
     opens the sum, divides by the sum of the weights of those that came, and hands the mean to
-    :meth:`server_step`. Subclasses say what the server does with that mean and, if need be,
-    what clients are told (:meth:`client_settings`).
+    :meth:`server_step`.
 
     Guarantee:
         - A failed, late or malformed client costs the round its own update and nothing else,
@@ -68,32 +62,7 @@ class Strategy(FlowerStrategy):
         self._key: ArrayRecord | None = None
         self._chosen: ArrayRecord | None = None
         self._current: Current | None = None
-
-    @abstractmethod
-    def server_step(self, parameters: FloatVector, mean_update: np.ndarray) -> np.ndarray:
-        """Return the next global model.
-
-        Args:
-            parameters: the global model x, float32 (P,).
-            mean_update: sum_i w_i (x_i - x) / sum_i w_i, float64 (P,).
-        """
-
-    def client_settings(self) -> dict[str, float]:
-        """Return what every client is told besides the model; nothing by default."""
-        return {}
-
-    def state(self) -> dict[str, AnyArray]:
-        """Return what the strategy itself carries from round to round; nothing by default."""
-        return {}
-
-    def restore(self, state: Mapping[str, AnyArray]) -> None:
-        """Take back what :meth:`state` returned.
-
-        Raises:
-            ValueError: when it is not such a state.
-        """
-        if state:
-            raise ValueError(f"{type(self).__name__} keeps no {', '.join(sorted(state))}")
+        self._norm = RunNorm(None)
 
     def bind(self, session: Session) -> None:
         """Give the strategy its run, at its beginning or where it was interrupted.
@@ -105,6 +74,7 @@ class Strategy(FlowerStrategy):
         self._key = None if session.public_key is None else messages.pack_public_key(session.public_key)
         self._chosen = None if session.selection is None else messages.pack_chosen(session.selection)
         self._books = self._open_books(session.progress)
+        self._norm = RunNorm(session.client_level, self.history)
         if session.progress is not None:
             self.restore(session.progress.strategy)
 
@@ -116,6 +86,8 @@ class Strategy(FlowerStrategy):
             session.choosing,
             clear_fraction(session.codec),
             session.client_level,
+            session.key_seconds,
+            session.plan_of,
         )
 
     @property
@@ -129,9 +101,8 @@ class Strategy(FlowerStrategy):
         session = self.session
         if session.client_level is not None:
             clients = len(session.roster.clients)
-            most = min(clients, session.cohort or clients)
-            return not session.client_level.plan.may_release(self._books.releases, most)
-        everybody = {member.partition for member in self.session.roster.clients}
+            return not self._books.may_open(min(clients, session.cohort or clients))
+        everybody = {member.partition for member in session.roster.clients}
         return bool(everybody) and everybody <= self._books.exhausted
 
     @property
@@ -145,7 +116,7 @@ class Strategy(FlowerStrategy):
         """Log what will happen."""
         session = self.session
         log.info(
-            "%s: %d clients, cohort %s, %d parameters, updates as %s",
+            "%s: clients %d, cohort %s, parameters %d, updates as %s",
             type(self).__name__,
             len(session.roster.clients),
             session.cohort or "all",
@@ -153,37 +124,22 @@ class Strategy(FlowerStrategy):
             session.codec.scheme,
         )
 
-    def cohort(self, server_round: int) -> list[Member]:
-        """Return the clients of a round: drawn without replacement, by seed and round alone."""
-        session, members = self.session, list(self.session.roster.clients)
-        if session.cohort is None or session.cohort >= len(members):
-            return members
-        drawn = generator(session.seed, "cohort", server_round).permutation(len(members))
-        return [members[index] for index in sorted(drawn[: session.cohort])]
-
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Address the cohort; all messages share one copy of the model and of the public key."""
         session = self.session
-        asked = [(member, session.roster.weight(member)) for member in self.cohort(server_round)]
-        parameters, key = messages.unpack_parameters(arrays), self._key
+        asked = [(member, session.roster.weight(member)) for member in draw_cohort(session, server_round)]
+        parameters = messages.unpack_parameters(arrays)
         size = parameters.nbytes + len(session.public_key or b"") + len(session.selection or b"")
         given = {key: value for key, value in config.items() if isinstance(value, int | float)}
-        settings = {**given, **self.client_settings()}
-        start = start_digest(parameters, settings)
-        self._current = Current(asked, parameters, start, grid, bytes_down=size * len(asked))
-        return [
-            Message(
-                TrainRequest(session.run_id, server_round, weight, settings, parameters).to_content(
-                    arrays, key, self._chosen
-                ),
-                member.node_id,
-                messages.TRAIN,
-                group_id=str(server_round),
-            )
-            for member, weight in asked
-        ]
+        settings = {**given, **self.client_settings(), **self._norm.settings()}
+        start = start_digest(session.run_digest, parameters, settings)
+        norm = self._norm.norm
+        self._current = Current(asked, parameters, start, grid, size * len(asked), clipping_norm=norm)
+        return train_requests(
+            session, server_round, asked, settings, parameters, arrays, self._key, self._chosen
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -198,33 +154,19 @@ class Strategy(FlowerStrategy):
         if current is None:
             raise RuntimeError("aggregate_train without configure_train")
         collector = Collector(session, server_round, current.asked, current.start)
-        order = {member.node_id: index for index, (member, _) in enumerate(current.asked)}
-        if isinstance(replies, list):
-            # a sum of floats depends on its order: take the cohort's, not that of arrival
-            replies = sorted(replies, key=lambda reply: order.get(reply.metadata.src_node_id, len(order)))
-        stream, done = iter(replies), 0
-        while True:
-            started = time.perf_counter()
-            reply = next(stream, None)
-            current.wait_seconds += time.perf_counter() - started
-            if reply is None:
-                break
-            collector.take(reply)
-            done += 1
-            for observer in session.observers:
-                observer.client_done(done, len(current.asked))
-        tally = current.tally = collector.close()
-        self._books.account(tally)
+        tally = current.tally = take_in(replies, collector, current, session.observers)
+        self._books.account(tally, [member for member, _ in current.asked])
         if tally.replied == 0 and not tally.exhausted:
-            raise UserError(
-                f"round {server_round}: none of the {tally.asked} clients sent a usable update "
-                f"({_causes(tally)}); see the clients' logs"
+            who = (
+                "the only client sent no" if tally.asked == 1 else f"none of the {tally.asked} clients sent a"
             )
-        level = session.client_level
+            raise UserError(
+                f"round {server_round}: {who} usable update ({tally.causes()}); see the clients' logs"
+            )
         why = ""
         if tally.replied < session.min_replies:
             why = f"federation.min_replies={session.min_replies}"
-        elif level is not None and not level.plan.may_release(self._books.releases, tally.replied):
+        elif not self._books.may_open(tally.replied):
             why = "their sum is not within the privacy budget"
         if why:
             log.warning(
@@ -233,10 +175,9 @@ class Strategy(FlowerStrategy):
                 tally.replied,
                 tally.asked,
                 why,
-                _causes(tally),
+                tally.causes(),
             )
-            tally.failures[DISCARDED] = tally.replied
-            tally.replied = 0
+            tally.discard(DISCARDED)
             return None, None
         # spent from here on, whatever becomes of it
         self._books.releases.append(tally.replied)
@@ -256,12 +197,13 @@ class Strategy(FlowerStrategy):
         except SumRefused as refused:
             current.bytes_keyholders += refused.traffic
             current.decrypt_seconds = time.perf_counter() - started
-            self._discard_refused(server_round, tally, refused)
+            self._books.discard_refused(server_round, tally, refused)
             return None, None
         current.bytes_keyholders += opened.traffic
         answered = time.perf_counter()
         current.decrypt_seconds = answered - started
-        stepped = self.server_step(current.parameters, opened.total / tally.weight).astype(np.float32)
+        total, current.within_norm = self._norm.opened(opened.total, tally.replied)
+        stepped = self.server_step(current.parameters, total / tally.weight).astype(np.float32)
         if not np.isfinite(stepped).all():
             raise UserError(
                 f"round {server_round}: the global model is not finite; lower training.learning_rate"
@@ -271,20 +213,6 @@ class Strategy(FlowerStrategy):
         if (loss := tally.mean("train-loss")) is not None:
             metrics["train-loss"] = loss
         return messages.pack_parameters(stepped), metrics
-
-    def _discard_refused(self, server_round: int, tally: Tally, refused: SumRefused) -> None:
-        """Count the updates of a sum that is none, and end the run once there were too many such sums."""
-        if refused_in_a_row(self.history) + 1 >= MOST_REFUSED:
-            raise UserError(f"{refused}; {MOST_REFUSED} rounds in a row had no sum to open") from refused
-        log.warning(
-            "round %d discarded: its %d updates are no sum (%s); a client may have sent garbage: %s",
-            server_round,
-            tally.replied,
-            refused.cause,
-            refused,
-        )
-        tally.failures[SUM_REFUSED] = tally.replied
-        tally.replied = 0
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -369,9 +297,3 @@ class Strategy(FlowerStrategy):
         vector = messages.unpack_parameters(arrays)
         for observer in self.session.observers:
             observer.round_done(report, vector)
-
-
-def _causes(tally: Tally) -> str:
-    return (
-        ", ".join(f"{cause} x{count}" for cause, count in sorted(tally.failures.items())) or "no cause given"
-    )

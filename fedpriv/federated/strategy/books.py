@@ -1,4 +1,4 @@
-"""The server's books: what each round measured, what privacy its clients say they have spent."""
+"""The server's books: what each round measured, what privacy its clients have spent."""
 
 import itertools
 import logging
@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from flwr.serverapp import Grid
 
+from fedpriv.errors import UserError
+from fedpriv.federated.answers import SumRefused
 from fedpriv.federated.collect import SUM_REFUSED, Tally
 from fedpriv.federated.roster import Member
 from fedpriv.federated.strategy.session import Progress
+from fedpriv.federated.strategy.unheard import PlanOf, Unheard
 from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.results import RoundResult
 from fedpriv.types import FloatVector, Metrics
@@ -19,6 +22,12 @@ log = logging.getLogger("fedpriv")
 
 CLIPPED_WARNING = 1e-3
 """Share of saturated coordinates from which on the log says so."""
+
+COARSE_WARNING = 0.95
+"""Share of coordinates within half a step of zero from which on the log says so."""
+
+MOST_REFUSED = 3
+"""So many sums in a row that are none end a run."""
 
 
 @dataclass
@@ -35,6 +44,8 @@ class Current:
     wait_seconds: float = 0.0
     decrypt_seconds: float = 0.0
     step_seconds: float = 0.0
+    clipping_norm: float | None = None
+    within_norm: float | None = None
 
 
 class Books:
@@ -53,6 +64,8 @@ class Books:
         choosing: RoundResult | None = None,
         clear_fraction: float = 0.0,
         client_level: ClientLevel | None = None,
+        key_seconds: float = 0.0,
+        plan_of: PlanOf | None = None,
     ) -> None:
         """Open empty books, or those of an interrupted run.
 
@@ -62,6 +75,8 @@ class Books:
             choosing: what choosing the coordinates to encrypt took; booked with round 0.
             clear_fraction: share of the coordinates that are not encrypted.
             client_level: accounts for the sums; None goes by what clients say.
+            key_seconds: the time that making the key took; booked as ``key_traffic`` is.
+            plan_of: bounds what silent clients spend; None goes by what clients say.
         """
         self.history: list[RoundResult] = [] if progress is None else list(progress.history)
         lost = () if progress is None else progress.lost_releases
@@ -70,15 +85,27 @@ class Books:
         self.exhausted: set[int] = set()
         self._spent: dict[int, float] = {} if progress is None else dict(progress.spent)
         self._delta = None if progress is None else progress.delta
+        # an epsilon once stated stays: what may have been spent is not taken back
+        self._bound = 0.0 if progress is None else progress.history[-1].epsilon or 0.0
+        before = {} if progress is None else progress.spent_on
+        self._unheard = None if plan_of is None else Unheard(plan_of, before)
         self._said_rdp = False
-        self._key_traffic, self._clear_fraction = key_traffic, clear_fraction
+        self._key_traffic, self._key_seconds = key_traffic, key_seconds
+        self._clear_fraction = clear_fraction
         self._choosing = choosing or RoundResult(0, {})
 
-    def account(self, tally: Tally) -> None:
-        """Note what the clients of a round spent: what is spent stays spent."""
+    def may_open(self, clients: int) -> bool:
+        """Whether the budget of client-level privacy, if there is one, allows a sum of so many clients."""
+        return self._client_level is None or self._client_level.plan.may_release(self.releases, clients)
+
+    def account(self, tally: Tally, asked: Sequence[Member]) -> None:
+        """Note what the clients of a round spent, or may have: what is spent stays spent."""
         for partition, epsilon in tally.spent.items():
             self._spent[partition] = max(epsilon, self._spent.get(partition, 0.0))
         self._delta = tally.delta or self._delta
+        if self._unheard is not None:
+            for epsilon, delta in self._unheard.round_done(asked, tally.spent, tally.exhausted).values():
+                self._bound, self._delta = max(self._bound, epsilon), self._delta or delta
         self.exhausted |= tally.exhausted
         if tally.by_rdp and not self._said_rdp:
             self._said_rdp = True
@@ -90,6 +117,30 @@ class Books:
                 "%.2g %% of all coordinates lay outside secure.value_range and saturated; raise it",
                 100 * clipped,
             )
+        # later updates may well be small; the first one's size is what secure.value_range is chosen for
+        if len(self.history) == 1 and (coarse := tally.mean("coarse-fraction") or 0.0) > COARSE_WARNING:
+            log.warning(
+                "%.3g %% of all coordinates lie within half a step of zero and drown in the rounding of "
+                "updates; lower secure.value_range or raise secure.bits",
+                100 * coarse,
+            )
+
+    def discard_refused(self, server_round: int, tally: Tally, refused: SumRefused) -> None:
+        """Count the updates of a sum that is none.
+
+        Raises:
+            UserError: once there were too many such sums in a row.
+        """
+        if refused_in_a_row(self.history) + 1 >= MOST_REFUSED:
+            raise UserError(f"{refused}; {MOST_REFUSED} rounds in a row had no sum to open") from refused
+        log.warning(
+            "round %d discarded: its %d updates are no sum (%s); a client may have sent garbage: %s",
+            server_round,
+            tally.replied,
+            refused.cause,
+            refused,
+        )
+        tally.discard(SUM_REFUSED)
 
     def close_round(
         self, number: int, metrics: Metrics, evaluate_seconds: float, current: Current | None
@@ -100,16 +151,18 @@ class Books:
             result = replace(self._choosing, number=number, metrics=metrics, seconds=seconds)
         else:
             tally = current.tally
-            epsilon, delta = self._privacy()
+            epsilon, reported, delta = self._privacy()
             result = RoundResult(
                 number=number,
                 metrics=metrics,
                 train_loss=tally.mean("train-loss"),
                 epsilon=epsilon,
+                epsilon_reported=reported,
                 delta=delta,
                 bytes_up=tally.bytes_up,
                 bytes_down=current.bytes_down,
                 bytes_keyholders=current.bytes_keyholders + self._key_traffic,
+                bytes_keys=self._key_traffic,
                 update_bytes=int(np.median(tally.update_bytes)) if tally.update_bytes else 0,
                 seconds={
                     "train": current.wait_seconds,
@@ -117,24 +170,31 @@ class Books:
                     "aggregate": tally.aggregate_seconds + current.step_seconds,
                     "decrypt": current.decrypt_seconds,
                     "evaluate": evaluate_seconds,
+                    **({"keys": self._key_seconds} if self._key_seconds else {}),
                 },
                 local_seconds=tally.total("train-seconds"),
                 asked=tally.asked,
                 replied=tally.replied,
                 failures={cause: count for cause, count in tally.failures.items() if count},
                 clipped_fraction=tally.mean("clipped-fraction") or 0.0,
+                coarse_fraction=tally.mean("coarse-fraction") or 0.0,
+                clipping_norm=current.clipping_norm,
+                within_norm=current.within_norm,
                 clear_fraction=self._clear_fraction,
             )
-            self._key_traffic = 0
+            self._key_traffic, self._key_seconds = 0, 0.0
         self.history.append(result)
         return result
 
-    def _privacy(self) -> tuple[float | None, float | None]:
-        """Return epsilon and the delta that it is stated at: of all sums, or the largest of any client."""
-        if self._client_level is None:
-            return max(self._spent.values(), default=None), self._delta
-        spent = self._client_level.plan.spent(self.releases)
-        return spent.epsilon, spent.delta
+    def _privacy(self) -> tuple[float | None, float | None, float | None]:
+        """Return epsilon, the largest reported where it is less, and the delta that both are stated at."""
+        if self._client_level is not None:
+            spent = self._client_level.plan.spent(self.releases)
+            return spent.epsilon, None, spent.delta
+        reported = max(self._spent.values(), default=None)
+        if self._bound <= (reported or 0.0):
+            return reported, None, self._delta
+        return self._bound, reported or 0.0, self._delta
 
 
 def releases(history: Sequence[RoundResult], lost: Sequence[int]) -> list[int]:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedpriv.federated.roster import Roster
+from fedpriv.federated.strategy.unheard import PlanOf
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.identity import Enrolment
+from fedpriv.privacy.accounting import History
 from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.sum_plan import update_length
 from fedpriv.results import RoundResult
 from fedpriv.training.parameters import ParameterLayout
 from fedpriv.types import AnyArray, FloatVector
@@ -34,7 +37,8 @@ class Progress:
         spent: epsilon that each client has spent, by partition.
         delta: what it is stated at.
         selection: see :class:`Session`.
-        lost_releases: see :class:`fedpriv.checkpoint.Kept`.
+        lost_releases: see :class:`fedpriv.snapshot.Kept`.
+        spent_on: the mechanisms that ``spent`` is the epsilon of, by partition.
     """
 
     history: tuple[RoundResult, ...]
@@ -44,6 +48,7 @@ class Progress:
     delta: float | None = None
     selection: bytes | None = None
     lost_releases: tuple[int, ...] = ()
+    spent_on: Mapping[int, History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Session:
 
     Attributes:
         run_id: 32 hexadecimal digits, fresh for every process that serves a run.
+        run_digest: 32 bytes, of the run's configuration; clients sign theirs with every update.
         seed: the run's seed; determines the cohorts.
         roster: who takes part.
         enrolment: everybody's public key.
@@ -62,15 +68,18 @@ class Session:
         holder_timeout_s: seconds that a key holder has for its answer.
         public_key: a committee's joint key, which every client is sent; None where there is none.
         key_traffic: bytes to and from the key holders that making it took.
+        key_seconds: the seconds that it took.
         selection: the coordinates that clients encrypt, packed, where the server has chosen them
             (:mod:`fedpriv.federated.choosing`); every client and key holder is sent them.
         choosing: what that took, as figures of round 0.
         observers: who hears of progress.
         progress: where to go on; None starts with round 0.
         client_level: how sums are made noisy and accounted; None without client-level privacy.
+        plan_of: what clients of so many examples spend with sample-level privacy; None without.
     """
 
     run_id: str
+    run_digest: bytes
     seed: int
     roster: Roster
     enrolment: Enrolment
@@ -81,8 +90,16 @@ class Session:
     holder_timeout_s: float
     public_key: bytes | None = None
     key_traffic: int = 0
+    key_seconds: float = 0.0
     selection: bytes | None = None
     choosing: RoundResult | None = None
     observers: tuple[RunObserver, ...] = ()
     progress: Progress | None = None
     client_level: ClientLevel | None = None
+    plan_of: PlanOf | None = None
+
+    @property
+    def update_length(self) -> int:
+        """Coordinates of an update as it is sent."""
+        plan = None if self.client_level is None else self.client_level.plan
+        return update_length(self.layout.size, plan)

@@ -1,7 +1,6 @@
-"""What every reader of a downloaded folder asks of a file before it opens it."""
+"""JSON files of a downloaded folder: their kind and the numbers in their fields, checked."""
 
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError
-
-
-def check_file(path: Path, root: Path, limit: int) -> None:
-    """Refuse what is no regular file, is larger than ``limit`` bytes, or lies outside ``root`` by a link.
-
-    Raises:
-        FormatError: naming ``path``.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the file") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise FormatError(path, None, "is no regular file")
-    if status.st_size > limit:
-        raise FormatError(path, None, f"{status.st_size} bytes, the limit is {limit}")
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise FormatError(path, None, f"a symbolic link that leaves {root}; copy the file into the folder")
+from fedpriv.formats.files import read_input
 
 
 def read_json(path: Path, root: Path, limit: int, kind: type[dict[str, Any]] | type[list[Any]] = dict) -> Any:
     """Return the JSON object (or array, ``kind=list``) in ``path``.
 
     Raises:
-        FormatError: as :func:`check_file`, or it is no JSON, or not of that kind.
+        FormatError: as :func:`fedpriv.formats.files.open_input`, or it is no JSON, or not of that kind.
     """
-    check_file(path, root, limit)
+    data = read_input(path, limit, root)
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(path, None, f"is no JSON ({error})") from error
     if not isinstance(value, kind):

@@ -1,0 +1,41 @@
+"""``fedpriv attack NAME``: attacks run for real against this project's own protections, one file each."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from fedpriv.errors import UserError
+
+
+def _audit(arguments: Sequence[str]) -> None:
+    """Bound the epsilon of a run from below by canaries, beside what it claims."""
+    from experiments.attack.audit import main as audit
+
+    audit(arguments)
+
+
+ATTACKS: dict[str, Callable[[Sequence[str]], None]] = {"audit": _audit}
+"""Name -> command; its docstring is its help. Imports wait until it is called."""
+
+_HELP = """usage: fedpriv attack NAME ...
+
+Attack this project's own protections, for real.
+
+attacks:
+{attacks}
+
+`fedpriv attack NAME --help` tells more."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one attack.
+
+    Raises:
+        UserError: for an unknown attack, or what the attack refuses.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        attacks = "\n".join(f"  {name:8} {function.__doc__}" for name, function in ATTACKS.items())
+        sys.stdout.write(_HELP.format(attacks=attacks) + "\n")
+        return
+    if arguments[0] not in ATTACKS:
+        raise UserError(f"attack {arguments[0]}: no such attack; choose one of {', '.join(ATTACKS)}")
+    ATTACKS[arguments[0]](arguments[1:])

@@ -1,0 +1,62 @@
+"""A run's configuration as the text that every node of the run is given, and its digest."""
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from fedpriv.config.schema import RunConfig
+from fedpriv.errors import UserError
+
+
+def typed(config: DictConfig) -> RunConfig:
+    """Return a resolved copy of ``config`` that obeys the schema."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    return cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+
+
+def to_json(config: RunConfig) -> str:
+    """Serialise a resolved configuration: what every node of a run gets, whatever the engine.
+
+    Where the run is tracked stays with the server: nodes get the defaults.
+    """
+    plain = OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
+    return json.dumps({**cast(dict[str, Any], plain), "tracking": {}})
+
+
+@lru_cache(maxsize=2)
+def from_json(text: str) -> RunConfig:
+    """Read what :func:`to_json` wrote, checked against the schema again.
+
+    Raises:
+        UserError: for an interpolation. It could read a node's environment, and come out otherwise on
+            every node, or every time.
+    """
+    plain = json.loads(text)
+    if "${" in json.dumps(plain):
+        raise UserError("configuration: holds ${...}; a node takes values only, resolve it before it is sent")
+    return cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+
+
+def shared(config: RunConfig) -> dict[str, Any]:
+    """Return what all parties of a run are told alike, as plain values.
+
+    Left out is what is each party's own: where its keys and its privacy ledger lie, what its examples may
+    spend over all runs, and where the run is tracked.
+    """
+    plain = cast(dict[str, Any], json.loads(to_json(config)))
+    plain["secure"]["key_folder"] = None
+    plain["privacy"] |= {"ledger": None, "lifetime_epsilon": None}
+    return plain
+
+
+def run_digest(config: RunConfig) -> bytes:
+    """Return SHA-256 of all that a node is told of a run, 32 bytes: equal for nodes that train alike.
+
+    Hashed are a domain and :func:`shared`, with the schema's defaults, as JSON: sorted names, ASCII, no
+    spaces.
+    """
+    text = json.dumps(shared(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(b"fedpriv-run-1\0" + text.encode()).digest()

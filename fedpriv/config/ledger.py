@@ -1,0 +1,92 @@
+"""From a configuration to the privacy ledger that its parties charge, and what it says of them."""
+
+from pathlib import Path
+
+from fedpriv.config.as_json import from_json
+from fedpriv.config.datasets import build_data, build_shares
+from fedpriv.config.schema import Mode, PrivacyUnit, RunConfig
+from fedpriv.errors import UserError
+from fedpriv.privacy.charge import Unit
+from fedpriv.privacy.example_set import ExampleSet
+from fedpriv.privacy.ledger import Ledger, default_folder
+from fedpriv.privacy.purse import Lifetime, Purse
+from fedpriv.training.data import examples_of
+
+DEFAULT = "default"
+"""The value of ``privacy.ledger`` for a folder under the state directory of whoever runs the process."""
+
+
+def ledger_folder(config: RunConfig) -> Path | None:
+    """Return where the ledger is; None where nothing is charged."""
+    chosen = config.privacy.ledger
+    if chosen is None or config.privacy.unit is PrivacyUnit.none:
+        return None
+    return default_folder() if chosen == DEFAULT else Path(chosen)
+
+
+def build_purse(config: RunConfig, name: str) -> Purse | None:
+    """Return what a run's parties pay with; None where nothing is charged.
+
+    Args:
+        config: of the run.
+        name: of the data.
+
+    Raises:
+        UserError: when the ledger is damaged or cannot be used.
+    """
+    folder, delta = ledger_folder(config), config.privacy.delta
+    if folder is None or delta is None:
+        return None
+    ledger = Ledger(folder)
+    ledger.check()
+    run = config.first_run_id or config.run_id or "unnamed"
+    return Purse(ledger, run, delta, name, config.privacy.lifetime_epsilon)
+
+
+def lifetime(text: str, epsilon: float | None) -> Lifetime | None:
+    """Return what all runs have cost the images of a run (JSON), by the worst of its clients.
+
+    Guarantee:
+        It is at least ``epsilon``, what the run says of itself. With client-level privacy that is a
+        bound for clients who take part in every round, and the ledger knows who did.
+
+    Returns:
+        None without a ledger or without differential privacy.
+
+    Raises:
+        UserError: when the ledger is damaged or cannot be used.
+    """
+    config = from_json(text)
+    training = build_data(text)[1]
+    purse = build_purse(config, training.name)
+    if purse is None:
+        return None
+    shares: list[ExampleSet]
+    if config.mode is Mode.centralized:
+        shares = [examples_of(training)]
+    else:
+        shares = [examples_of(training.subset(share)) for share in build_shares(config, training)]
+    unit: Unit = "client" if config.privacy.unit is PrivacyUnit.client else "sample"
+    return purse.lifetime(shares, unit, epsilon or 0.0)
+
+
+def check_ledger(config: RunConfig) -> None:
+    """Refuse a ledger that is damaged or cannot be used, and a budget that no ledger keeps.
+
+    Raises:
+        UserError: naming the file or the field.
+    """
+    privacy = config.privacy
+    if privacy.ledger is not None and not privacy.ledger.strip():
+        raise UserError("privacy.ledger='': is empty; name a folder, default, or null to keep none")
+    if privacy.lifetime_epsilon is not None:
+        given = f"privacy.lifetime_epsilon={privacy.lifetime_epsilon}"
+        if privacy.unit is PrivacyUnit.none:
+            raise UserError(f"{given}: has no effect; add privacy=dp_sgd")
+        if privacy.ledger is None:
+            raise UserError(
+                f"{given}: is kept by the ledger; leave privacy.ledger at default, or name a folder"
+            )
+        if not privacy.lifetime_epsilon > 0:
+            raise UserError(f"{given}: must be positive")
+    build_purse(config, "")

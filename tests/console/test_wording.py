@@ -1,0 +1,51 @@
+import pytest
+
+from fedpriv.console.wording import bytes_text, clock_text, round_line, seconds_text
+from fedpriv.results import RoundResult
+
+METRIC, LABEL = "error_deg", "angular error (deg)"
+
+
+def test_round_line_leaves_out_what_was_not_measured():
+    full = RoundResult(
+        3,
+        {METRIC: 9.12345},
+        train_loss=0.5,
+        epsilon=2.0,
+        bytes_up=1_500_000,
+        seconds={"train": 4.0, "encrypt": 1.0, "evaluate": 0.5},
+        asked=8,
+        replied=6,
+        failures={"no_reply": 1, "non_finite": 1},
+    )
+    assert round_line(full, 10, METRIC, LABEL) == (
+        "round 3/10 | angular error (deg) 9.123 | epsilon 2 | train loss 0.5 | clients 6/8 | "
+        "failed: 1 no_reply, 1 non_finite | up 1.5 MB | 4.50 s"
+    )
+    assert round_line(RoundResult(0, {}), 10, METRIC, LABEL) == "round 0/10"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (812, "812 B"), (999, "999 B"), (31_400, "31.4 kB"), (999_950, "1 MB"), (2.5e9, "2.5 GB")],
+)
+def test_bytes_have_decimal_units(size, text):
+    assert bytes_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0421, "0.0421 s"), (12.345, "12.3 s"), (123.4, "123 s"), (599.9, "600 s"), (3723.0, "1:02:03")],
+)
+def test_seconds_have_three_digits_then_a_clock(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+def test_clock_carries_to_hours():
+    assert clock_text(59.9) == "0:00:59"
+    assert clock_text(360_000) == "100:00:00"
+
+
+def test_a_clipping_norm_is_shown_where_it_adapts():
+    adapted = RoundResult(1, {}, epsilon=2.0, clipping_norm=0.12345, within_norm=0.5)
+    assert round_line(adapted, 3, METRIC, LABEL) == "round 1/3 | epsilon 2 | clipping norm 0.123"

@@ -1,0 +1,105 @@
+"""``fedpriv privacy show``: every share, what it has spent, and on what."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.privacy import MOST_SHARES
+from fedpriv.cli import main
+from fedpriv.errors import UserError
+from fedpriv.privacy.charge import Charge, Concentrated, SampledGaussian
+from fedpriv.privacy.example_set import of_digests
+from fedpriv.privacy.ledger import Ledger, default_folder
+
+ROUND = SampledGaussian(0.25, 1.0, 1)
+
+
+def share(*digests):
+    return of_digests(np.array(digests, np.uint64))
+
+
+def show(capsys, *arguments):
+    main(["privacy", "show", *map(str, arguments)])
+    return capsys.readouterr().out
+
+
+def test_an_empty_ledger_says_so_and_is_not_made(capsys):
+    assert show(capsys) == f"{default_folder()}/ledger.jsonl: nothing has been charged yet\n"
+    assert not default_folder().exists()
+    assert json.loads(show(capsys, "--json"))["spent"] == []
+
+
+def test_the_table_has_each_share_at_each_level_that_it_was_charged_at(capsys):
+    ledger = Ledger(default_folder())
+    ledger.charge(
+        [
+            Charge(share(1, 2, 3), ROUND, "first", 1, 1e-5, "eyes"),
+            Charge(share(1, 2, 3), ROUND, "second", 1, 1e-5, "eyes"),
+            Charge(share(4), Concentrated(0.1), "first", 1, 1e-5, "faces\x1b[31m"),
+        ]
+    )
+    rows = [line.split("│")[1:-1] for line in show(capsys).splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    epsilon = ledger.spent(share(1), 1e-5).epsilon
+    today = ledger.summary()[0].first[:10]
+    assert cells[0] == ["eyes", "1", "3", "2", "an image", f"{epsilon:.3g}", today]
+    assert cells[1][0].startswith("faces") or cells[1][0] == "faces\\x1b[31m"
+    assert cells[1][3:5] == ["1", "a client"]
+    assert "\x1b" not in "".join(map("".join, cells))
+
+
+def test_json_is_one_object_with_the_runs_and_the_delta_asked_for(capsys, tmp_path):
+    ledger = Ledger(tmp_path / "own")
+    ledger.charge([Charge(share(1, 2), ROUND, name, 1, 1e-5, "eyes") for name in ("a", "b")])
+    ledger.charge([Charge(share(2, 3), Concentrated(float("inf")), "c", 1, 1e-5, "more")])
+    found = json.loads(show(capsys, tmp_path / "own", "--delta", "1e-3", "--json"))
+    one, two = found["spent"]
+    assert (one["data"], one["examples"], one["runs"], one["unit"]) == ("eyes", 2, ["a", "b"], "sample")
+    assert one["epsilon"] is None  # the shared example's client was released without noise
+    assert (two["unit"], two["epsilon"], two["delta"]) == ("client", None, 1e-3)
+    assert found["ledger"] == str(tmp_path / "own" / "ledger.jsonl")
+    at = Ledger(tmp_path / "other")
+    at.charge([Charge(share(1), ROUND, "a", 1, 1e-5, "eyes")])
+    (row,) = json.loads(show(capsys, tmp_path / "other", "--delta", "1e-3", "--json"))["spent"]
+    assert row["epsilon"] == at.spent(share(1), 1e-3).epsilon < at.spent(share(1), 1e-5).epsilon
+
+
+def test_many_shares_are_put_together_by_the_name_of_their_data(capsys):
+    ledger = Ledger(default_folder())
+    ledger.charge(
+        [Charge(share(n, n + 1), ROUND, "a", 1, 1e-5, "eyes") for n in range(MOST_SHARES)]
+        + [Charge(share(500), SampledGaussian(0.5, 1.0, 1), "b", 1, 1e-5, "faces")]
+    )
+    eyes, faces = json.loads(show(capsys, "--json"))["spent"]
+    assert (eyes["data"], eyes["shares"], eyes["examples"]) == ("eyes", MOST_SHARES, MOST_SHARES + 1)
+    assert eyes["epsilon"] == ledger.spent(share(5), 1e-5).epsilon  # an image of two shares, the greatest
+    assert (faces["data"], faces["shares"], faces["runs"]) == ("faces", 1, ["b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--delta", "0"], "--delta 0.0: must lie between 0 and 1"),
+        (["--delta", "nan"], "--delta nan: must lie between 0 and 1"),
+        (["/nowhere/at/all"], "/nowhere/at/all: no such folder"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(arguments, said):
+    from experiments.privacy import main as privacy
+
+    with pytest.raises(UserError) as caught:
+        privacy(["show", *arguments])
+    assert str(caught.value).startswith(said)
+
+
+def test_a_damaged_ledger_is_one_line_and_exit_status_2(capsys):
+    ledger = Ledger(default_folder())
+    ledger.charge([Charge(share(1), ROUND, "a", 1, 1e-5, "eyes")])
+    ledger.path.write_text("{}\n" + ledger.path.read_text())
+    with pytest.raises(SystemExit) as caught:
+        main(["privacy", "show"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"fedpriv: {ledger.path}: line 1: damaged; ")
+    assert said.count("\n") == 1
