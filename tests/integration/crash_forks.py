@@ -1,0 +1,88 @@
+"""Runs and resumes experiments in forks of a process that has imported everything, to be killed from outside.
+
+Importing takes ten times as long as a tiny run. As a program it takes a warm-up run's overrides as arguments,
+then a JSON line for each fork on standard input, ``{"folder", "log", "overrides"}``; null as ``overrides``
+resumes the folder's run. It answers with the fork's process and, once that has ended, its exit code.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedpriv.config.compose import compose_run
+from fedpriv.errors import UserError
+from fedpriv.federated import client
+from fedpriv.runner import resume, run
+from fedpriv.tracking.mlflow_logger import RunLogger
+
+NO_CHECKPOINT = 3
+
+
+def record_releases(log: Path) -> None:
+    """Let every update that leaves a client from now on be a line ``process client round ms`` in ``log``."""
+    train, file = client.train, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def recorded(site: Any, number: int, request: Any, memory: Any) -> Any:
+        reply = train(site, number, request, memory)
+        os.write(file, f"{os.getpid()} {number} {request.round} {int(1000 * time.time())}\n".encode())
+        return reply
+
+    client.train = recorded  # type: ignore[assignment]
+
+
+def serve(given: dict[str, Any]) -> None:
+    """Run or resume as asked."""
+    record_releases(Path(given["log"]))
+    # curves are drawn after the last round, and take as long as two of these
+    RunLogger.log_picture = lambda *_: None  # type: ignore[method-assign,assignment]
+    folder = Path(given["folder"])
+    if given["overrides"] is not None:
+        run(compose_run(*given["overrides"]), [], folder)
+        return
+    try:
+        resume(folder)
+    except UserError as error:
+        if not any(text in str(error) for text in ("holds no checkpoint", "ended before its first round")):
+            raise
+        os._exit(NO_CHECKPOINT)
+
+
+def say(answer: object) -> None:
+    """Write one line to standard output."""
+    os.write(1, f"{answer}\n".encode())
+
+
+def main() -> None:
+    """See the module."""
+    torch.set_num_threads(1)
+    logging.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        run(compose_run(*sys.argv[1:]), [], Path(folder))
+    if threading.active_count() != 1:
+        raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
+    say("ready")
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            try:
+                serve(json.loads(line))
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        say(child)
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+if __name__ == "__main__":
+    main()
