@@ -20,7 +20,8 @@ class PrivateGradient:
         - :meth:`release` adds N(0, (noise_multiplier clipping_norm)^2 I) to the sum of clipped
           per-example gradients, every time it is called.
         - One example moves that sum by at most ``clipping_norm``, whatever its gradient and in how
-          many parts the sample is taken.
+          many parts the sample is taken. A model that mixes examples in a layer without parameters
+          breaks this, and nothing here notices.
 
     Edge cases:
         - Without examples the release is noise alone.
@@ -43,9 +44,19 @@ class PrivateGradient:
         return max(1, MOST_BYTES // max(1, self._examples.bytes_per_example))
 
     @torch.no_grad()
-    def add(self) -> None:
-        """Clip and add the examples of the last backward pass, and forget them."""
+    def add(self, count: int) -> None:
+        """Clip and add the ``count`` examples of the last backward pass, and forget them.
+
+        Raises:
+            ValueError: when the model's layers saw another number of them: each would be clipped in pieces,
+                and could move the sum by more than ``clipping_norm``.
+        """
         norms = self._examples.norms()
+        if len(norms) != count:
+            raise ValueError(
+                f"model: its layers saw a batch of {len(norms)} where {count} examples were given; keep the "
+                "first dimension for the examples"
+            )
         factors = (self._plan.clipping_norm / (norms + 1e-6)).clamp(max=1.0)
         self._examples.add_scaled(factors.where(norms.isfinite(), 0.0), self._sums)
         self._examples.forget()

@@ -23,6 +23,7 @@ from torch.nn.grad import conv2d_input
 
 _WINDOW_BYTES = 1 << 22
 """Windows of a convolution's input that exist at a time: what fits a processor's cache is faster too."""
+_SIZES = "model: its layers saw batches of sizes {}; keep the first dimension for the examples"
 
 
 class LayerGradients:
@@ -47,7 +48,13 @@ class LayerGradients:
         """Return the L2 norm of each example's gradient of the SUM of losses, (B,), after one backward pass.
 
         The backward pass is of the mean loss over the B examples.
+
+        Raises:
+            ValueError: when layers saw batches of different sizes.
         """
+        sizes = {len(found) for found in self._found.values()}
+        if len(sizes) != 1:
+            raise ValueError(_SIZES.format(sorted(sizes)))
         squares = torch.stack([_squares(found) for found in self._found.values()]).sum(0)
         return squares.sqrt() * len(squares)
 
@@ -77,6 +84,9 @@ class LayerGradients:
     def keep(self, parameter: nn.Parameter, found: "Tensor | _Outer") -> None:
         """Take what a backward pass found; a layer that is used twice adds up."""
         before = self._found.get(parameter)
+        if before is not None and len(before) != len(found):
+            # one of them 1, they would add up without a word
+            raise ValueError(_SIZES.format(sorted({len(before), len(found)})))
         self._found[parameter] = found if before is None else _dense(before) + _dense(found)
 
 
@@ -130,6 +140,9 @@ class _Outer:
 
     def __init__(self, outputs: Tensor, inputs: Tensor) -> None:
         self.outputs, self.inputs = outputs, inputs
+
+    def __len__(self) -> int:
+        return len(self.outputs)
 
 
 def _dense(found: "Tensor | _Outer") -> Tensor:

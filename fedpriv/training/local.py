@@ -208,7 +208,7 @@ def train_private(
                 inputs = task.augment(task.preprocess(data.batch(part)), augment)
                 loss = task.loss(examples.model(inputs), data.targets[part])
                 loss.backward()
-                private.add()
+                private.add(len(part))
                 total += float(loss.detach()) * len(part)
             if len(chosen):
                 losses.append(total / len(chosen))

@@ -266,3 +266,44 @@ def test_edge_a_parameter_that_the_loss_does_not_reach_gets_noise_all_the_same()
     source = Scripted([1, 2], noise=1.0)
     train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), source, seed=0)
     assert (model.idle.weight != before).all()
+
+
+class Pixels(nn.Module):
+    """Folds the positions of an image into the batch: what it calls an example is part of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, x):
+        return self.layer(x.reshape(-1, 1)).reshape(len(x), -1).mean(1, keepdim=True)
+
+
+class Mixed(nn.Module):
+    """Adds one learned number, made by a batch of one, to the outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 1)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1)) + self.layer(torch.ones(1, 12))
+
+
+@pytest.mark.parametrize("gradients", WAYS)
+def test_an_example_that_would_be_clipped_in_pieces_is_refused(gradients):
+    model = Pixels()
+    before = flat(model).clone()
+    with pytest.raises(ValueError, match="saw a batch of 24 where 2 examples were given"):
+        train_private(
+            TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2]), 0, None, gradients
+        )
+    assert torch.equal(flat(model), before)
+
+
+def test_batches_of_different_sizes_in_one_layer_are_refused():
+    model = Mixed()
+    before = flat(model).clone()
+    with pytest.raises(ValueError, match=r"saw batches of sizes \[1, 3\]"):
+        train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2, 3]), seed=0)
+    assert torch.equal(flat(model), before)
