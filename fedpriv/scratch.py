@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PREFIX = "fedpriv-"
@@ -23,6 +23,9 @@ def private_folder() -> Iterator[Path]:
         - removed at the end of the block, however it ends short of kill -9;
         - what a killed process left is removed by the next call of the same user: a folder in
           use is recognised by its lock, which the system frees with the process.
+
+    Edge cases:
+        - killed while it removes the folder: the lock goes last, so what is left is found again, or empty.
     """
     shared = Path("/dev/shm")  # noqa: S108 - memory rather than disk; mkdtemp makes it private
     base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
@@ -33,7 +36,7 @@ def private_folder() -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -44,12 +47,29 @@ def _sweep(base: Path) -> None:
             if found.st_uid != os.getuid() or time.time() - found.st_mtime < _YOUNG_S:
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            with suppress(OSError):
+                folder.rmdir()  # killed before there was a lock, or after; what holds anything is not ours
+            continue
         except OSError:
-            continue  # not one of ours, or just being made
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         except BlockingIOError:
             pass
         finally:
             os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what is in the folder, then its lock, then the folder."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _LOCK:
+                path.unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+        folder.rmdir()
