@@ -185,9 +185,9 @@ def empty_samples_skipped(patch):
     """As ``if not len(batch): continue`` does."""
     add, release = PrivateGradient.add, PrivateGradient.release
 
-    def note(self):
+    def note(self, count):
         self.any = True
-        add(self)
+        add(self, count)
 
     def skip(self):
         if vars(self).pop("any", False):
