@@ -6,20 +6,26 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedpriv.arguments import Parser
+from fedpriv.console.wording import number_text, seeded_text
 from fedpriv.errors import UserError
-from fedpriv.privacy.account import Account
+from fedpriv.privacy.account import Account, shown
 from fedpriv.privacy.charge import Unit
 from fedpriv.privacy.ledger import Ledger, default_folder
+from fedpriv.privacy.rounded import at_most
+from fedpriv.privacy.use import Use
 
 MOST_SHARES = 20
 """Shares that are listed one by one; more are put together by the name of their data."""
 _NOBODY = "unnamed"
+_PROTECTED = {"sample": "an image", "client": "a client"}
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,16 @@ class Row:
         data: what runs called it.
         shares: sets of examples that were trained on.
         examples: different ones in them.
-        runs: identifiers of the runs, in the order of the ledger.
-        charges: rounds of clients that were charged.
+        runs: identifiers of all runs that its epsilon is made of, those on overlapping shares among them, in
+            the order of the ledger.
+        seeded_runs: those of them whose noise was seeded and protects nobody, though it is counted.
+        server_runs: those of them whose noise the server drew: the epsilon does not hold against it.
+        charges: rounds of clients that were charged, to these shares.
         unit: whom the epsilon protects: ``sample`` or ``client``.
         epsilon: of the example, or client, that has lost most; infinite where nothing is promised.
         delta: that it is stated at.
         accountant: how it was found.
-        first: time of the first charge, ISO 8601 in UTC.
+        first: time of the first charge of any of the runs, ISO 8601 in UTC.
         last: time of the last.
     """
 
@@ -44,6 +53,8 @@ class Row:
     shares: int
     examples: int
     runs: tuple[str, ...]
+    seeded_runs: int
+    server_runs: int
     charges: int
     unit: Unit
     epsilon: float
@@ -61,6 +72,7 @@ def rows(ledger: Ledger, delta: float) -> list[Row]:
         grouped[number if len(accounts) <= MOST_SHARES else _name(account)].append(account)
     found = []
     for group in grouped.values():
+        uses = ledger.uses_of([account.share for account in group])
         units = dict.fromkeys(unit for account in group for unit in account.units)
         for unit in units:
             spent = ledger.greatest([account.share for account in group], delta, unit)
@@ -69,17 +81,31 @@ def rows(ledger: Ledger, delta: float) -> list[Row]:
                     data=_name(group[0]),
                     shares=len(group),
                     examples=len(np.unique(np.concatenate([account.share.distinct for account in group]))),
-                    runs=tuple(dict.fromkeys(run for account in group for run in account.runs)),
+                    runs=tuple(dict.fromkeys(shown(use.run) for use in uses)),
+                    seeded_runs=len({use.run for use in uses if use.seeded}),
+                    server_runs=len({use.run for use in uses if use.by_server}),
                     charges=sum(account.charges for account in group),
                     unit=unit,
                     epsilon=spent.epsilon,
                     delta=delta,
                     accountant=spent.accountant,
-                    first=min(account.first for account in group),
-                    last=max(account.last for account in group),
+                    first=shown(min(use.first for use in uses)),
+                    last=shown(max(use.last for use in uses)),
                 )
             )
     return found
+
+
+def runs(ledger: Ledger) -> list[tuple[str, Use]]:
+    """Return what each run made of the data of each name; a run on images of two names is there twice."""
+    grouped: defaultdict[str, list[Account]] = defaultdict(list)
+    for account in ledger.summary():
+        grouped[_name(account)].append(account)
+    return [
+        (name, use)
+        for name, group in grouped.items()
+        for use in ledger.uses_of([account.share for account in group])
+    ]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -88,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: when the ledger is damaged, or a value makes no sense.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedpriv privacy",
         description="Show what the images of a data holder have been charged, over all runs.",
         epilog="Epsilon is composed over all runs that trained on the same images, however divided among\n"
@@ -99,7 +125,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("command", choices=["show"])
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="the ledger (default: yours)")
     parser.add_argument("--delta", type=float, default=1e-5, help="at which epsilon is stated (default 1e-5)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--runs", action="store_true", help="list too what each run did")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with what each run did")
     options = parser.parse_args(arguments)
     if not 0.0 < options.delta < 1.0:
         raise UserError(f"--delta {options.delta}: must lie between 0 and 1")
@@ -109,17 +136,34 @@ def main(arguments: Sequence[str]) -> None:
     found = rows(ledger, options.delta)
     if options.json:
         # JSON knows no infinity
-        shown = [
+        spent = [
             {**asdict(row), "epsilon": row.epsilon if np.isfinite(row.epsilon) else None} for row in found
         ]
-        print(json.dumps({"ledger": str(ledger.path), "delta": options.delta, "spent": shown}))
+        used = [_fields(name, use) for name, use in runs(ledger)]
+        print(json.dumps({"ledger": str(ledger.path), "delta": options.delta, "spent": spent, "runs": used}))
     elif not found:
         print(f"{ledger.path}: nothing has been charged yet")
     else:
-        _print(ledger.path, options.delta, found)
+        _print(options.delta, found)
+        if options.runs:
+            _print_runs(runs(ledger))
+        Console().print(Text(str(ledger.path)), soft_wrap=True)
 
 
-def _print(path: Path, delta: float, found: Sequence[Row]) -> None:
+def _fields(name: str, use: Use) -> dict[str, Any]:
+    keys = ("noise_multiplier", "sample_rate", "steps")
+    return {
+        "data": name,
+        **asdict(use),
+        "run": shown(use.run),
+        "steps": [dict(zip(keys, each, strict=True)) for each in use.steps],
+        "rho": [rho if np.isfinite(rho) else None for rho in use.rho],
+        "first": shown(use.first),
+        "last": shown(use.last),
+    }
+
+
+def _print(delta: float, found: Sequence[Row]) -> None:
     table = Table(title=f"Privacy spent at delta {delta:g}", title_justify="left", title_style="bold")
     table.add_column("data", overflow="fold")
     for name in ("shares", "images", "runs"):
@@ -134,14 +178,70 @@ def _print(path: Path, delta: float, found: Sequence[Row]) -> None:
             str(row.shares),
             str(row.examples),
             str(len(row.runs)),
-            {"sample": "an image", "client": "a client"}[row.unit],
-            f"{row.epsilon:.3g}",
+            _PROTECTED[row.unit],
+            at_most(row.epsilon),
             " to ".join(days),
         )
         table.add_row(*map(Text, cells))
     console = Console()
     console.print(table)
-    console.print(Text(str(path)), soft_wrap=True)
+    for line in dict.fromkeys(
+        f"{row.data}, {_PROTECTED[row.unit]}: {said}" for row in found for said in _caveats(row)
+    ):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _caveats(row: Row) -> list[str]:
+    """Say which runs the epsilon counts although they protect nobody, or not from the server."""
+    said = [seeded_text(row.seeded_runs, len(row.runs))] if row.seeded_runs else []
+    if row.server_runs:
+        said.append(
+            f"noise of {row.server_runs} of {len(row.runs)} drawn by the server: not against the server"
+        )
+    return said
+
+
+def _print_runs(found: Sequence[tuple[str, Use]]) -> None:
+    for name in dict.fromkeys(name for name, _ in found):
+        _print_uses(name, [use for named, use in found if named == name])
+
+
+def _print_uses(name: str, uses: Sequence[Use]) -> None:
+    table = Table(title=Text(f"Runs on {name}"), title_justify="left", title_style="bold")
+    table.add_column("run", overflow="fold")
+    for column in ("protects", "noise"):
+        table.add_column(column)
+    table.add_column("rounds", justify="right", no_wrap=True)
+    table.add_column("used (UTC)")
+    for use in uses:
+        times = dict.fromkeys(shown(time)[:16].replace("T", " ") for time in (use.first, use.last))
+        noise = [_noise(use)]
+        noise += ["seeded: protects nobody"] if use.seeded else []
+        noise += ["not against the server"] if use.by_server else []
+        cells = (
+            shown(use.run),
+            _PROTECTED[use.unit],
+            "; ".join(noise),
+            str(use.rounds),
+            " to ".join(times),
+        )
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+
+
+def _noise(use: Use) -> str:
+    """Say what a share was charged with: noise multiplier, sample rate and steps of DP-SGD, or rho."""
+    if use.unit == "client":
+        return f"rho {_range(use.rho)}"
+    noises, rates, steps = zip(*use.steps, strict=True)
+    return f"multiplier {_range(noises)}, rate {_range(rates)} x {_range(steps)} steps"
+
+
+def _range(values: Sequence[float]) -> str:
+    ends = dict.fromkeys(
+        str(end) if isinstance(end, int) else number_text(end) for end in (min(values), max(values))
+    )
+    return " to ".join(ends)
 
 
 def _name(account: Account) -> str:

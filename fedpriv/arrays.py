@@ -3,6 +3,7 @@
 import math
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -43,7 +44,11 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> AnyArray:
         read_header = _HEADER_READERS.get(np.lib.format.read_magic(file))
         if read_header is None:
             raise ValueError(f"{member.filename}: unknown version")
-        shape, fortran, dtype = read_header(file)
+        try:
+            shape, fortran, dtype = read_header(file)
+        except (TokenError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            # how numpy's reader, a reader of Python literals, meets a damaged header
+            raise ValueError(f"{member.filename}: has a damaged header") from error
         if dtype.kind not in "fiub":
             raise ValueError(f"{member.filename}: holds {dtype}, no numbers")
         data = file.read()

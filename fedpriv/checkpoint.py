@@ -17,7 +17,7 @@ from fedpriv.errors import UserError
 from fedpriv.snapshot import Snapshot, from_arrays, to_arrays
 from fedpriv.types import Metrics
 
-FORMAT = 3
+FORMAT = 4
 _RUN, _STATE, _LOCK = "run.json", "state.npz", "lock"
 _LONGEST_RUN = 1 << 22
 
@@ -66,6 +66,11 @@ class Checkpoint:
         """Name the run's output folder; nothing is touched."""
         self.folder = folder / "checkpoint"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state: the run has come to a round, if only to round 0."""
+        return (self.folder / _STATE).exists()
+
     @contextmanager
     def held(self) -> Iterator["Checkpoint"]:
         """Make the folder if need be and hold it in the block.
@@ -91,7 +96,7 @@ class Checkpoint:
         Raises:
             UserError: when there is such a run; its privacy history must not be lost unseen.
         """
-        if (self.folder / _STATE).exists() and not self.record().finished:
+        if self.begun and not self.record().finished:
             where = self.folder.parent
             raise UserError(
                 f"{where}: holds an unfinished run; go on with `fedpriv resume {where}`, or name another "
@@ -101,6 +106,10 @@ class Checkpoint:
     def begin(self, record: RunRecord) -> None:
         """Write what does not change, and forget what a finished run left here."""
         (self.folder / _STATE).unlink(missing_ok=True)
+        self._write_record(record)
+
+    def note(self, record: RunRecord) -> None:
+        """Replace what does not change by what is known now."""
         self._write_record(record)
 
     def finish(self, record: RunRecord) -> None:
@@ -148,9 +157,10 @@ class Checkpoint:
             UserError: when there is none yet, or it is damaged.
         """
         path = self.folder / _STATE
-        if not path.exists():
+        if not self.begun:
             raise UserError(
-                f"{self.folder.parent}: the run ended before its first round; run the experiment again"
+                f"{self.folder.parent}: the run ended before its first round; resume it, or run the "
+                "experiment again"
             )
         try:
             return from_arrays(read_npz(path))

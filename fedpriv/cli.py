@@ -43,6 +43,13 @@ def _attack(arguments: list[str]) -> None:
     attack(arguments)
 
 
+def _relays(arguments: list[str]) -> None:
+    """Ask a model through relays that learn nothing of the image."""
+    from fedpriv.relays.command import main as relays
+
+    relays(arguments)
+
+
 def _bench(arguments: list[str]) -> None:
     """Measure speed against the peers."""
     from experiments.bench import main as bench
@@ -52,7 +59,8 @@ def _bench(arguments: list[str]) -> None:
 
 _RESUME_HELP = """usage: fedpriv resume FOLDER
 
-Go on with an interrupted run after its last finished round, in the same MLflow run.
+Go on with an interrupted run after its last finished round, in the same MLflow run. One that ended before its
+first round begins anew.
 
 FOLDER is the run's output folder, e.g. outputs/2026-01-31/12-00-00: the one with `checkpoint` in it."""
 
@@ -106,6 +114,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "enrol": _enrol,
     "privacy": _privacy,
+    "relays": _relays,
     "attack": _attack,
     "bench": _bench,
 }
@@ -124,6 +133,7 @@ examples:
   fedpriv evaluate --run RUN_ID --picture predictions.png
   fedpriv enrol all trial secure=bfv
   fedpriv privacy show
+  fedpriv relays up
   fedpriv attack audit --level client
   fedpriv bench engine --json
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,7 +222,7 @@ class Journal:
         try:
             head = json.loads(data[:_MOST_HEAD_BYTES])
             return int(head["lines"]), str(head["sha256"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise UserError(f"{self._head}: damaged; {self._consequence}") from None
 
     def _write_head(self) -> None:
@@ -251,6 +252,23 @@ def own_folder(folder: Path) -> None:
         raise UserError(f"{folder}: a link, or no folder; name the folder itself")
     if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
         raise UserError(f"{folder}: others may write to it; run chown and chmod 700 on it")
+
+
+def require_place(folder: Path) -> None:
+    """Check that :func:`own_folder` can make ``folder``, or that files can be made in the one there.
+
+    It is tried in the nearest folder that exists, and nothing is left behind.
+
+    Raises:
+        UserError: when not.
+    """
+    try:
+        place = next(each for each in (folder, *folder.absolute().parents) if _exists(each))
+        if place == folder:
+            own_folder(folder)
+        Path(tempfile.mkdtemp(prefix=".fedpriv-", dir=place)).rmdir()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}; name another folder") from error
 
 
 def _exists(path: Path) -> bool:

@@ -20,6 +20,9 @@ class RoundResult:
         epsilon_reported: the largest that clients have reported, where ``epsilon`` is more for those who did
             not answer; None otherwise.
         delta: the delta that ``epsilon`` is stated at.
+        accountant: that ``epsilon`` was found by: ``prv``, ``rdp`` where the looser RDP bound is all there
+            is, ``zcdp`` with client-level privacy, ``none`` where nothing bounds it; None where ``epsilon``
+            is.
         bytes_up: bytes of all updates received, envelopes included.
         bytes_down: bytes of all global models sent, with the public key where there is one.
         bytes_keyholders: bytes to and from all key holders, whole: what opening the sum took and, in
@@ -53,6 +56,7 @@ class RoundResult:
     epsilon: float | None = None
     epsilon_reported: float | None = None
     delta: float | None = None
+    accountant: str | None = None
     bytes_up: int = 0
     bytes_down: int = 0
     bytes_keyholders: int = 0

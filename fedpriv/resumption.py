@@ -43,9 +43,20 @@ def go_on(
 
 
 def require_same(
-    checkpoint: Checkpoint, record: RunRecord, snapshot: Snapshot, data: str, parameters: FlatParameters
+    checkpoint: Checkpoint,
+    record: RunRecord,
+    snapshot: Snapshot | None,
+    data: str,
+    parameters: FlatParameters,
 ) -> None:
     """Refuse to go on with other data or another model than the run began with.
+
+    Args:
+        checkpoint: where the run is kept.
+        record: what does not change.
+        snapshot: after the last finished round; None before the first one.
+        data: fingerprint of the data as it is now.
+        parameters: of the model as it is now.
 
     Raises:
         UserError: naming which of them it is.
@@ -54,5 +65,7 @@ def require_same(
     if record.data != data:
         raise UserError(f"{folder}: the data has changed since; run the experiment again")
     layout = parameters.layout
+    if snapshot is None:
+        return
     if snapshot.layout != layout.digest or snapshot.parameters.shape != (layout.size,):
         raise UserError(f"{folder}: the checkpoint holds another model; run the experiment again")

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,18 +13,22 @@ from rich.console import Console
 
 from fedpriv.checkpoint import Checkpoint, RunRecord
 from fedpriv.config.as_json import to_json, typed
+from fedpriv.config.audit import verdict_of
+from fedpriv.config.baseline import SAID, asked_privacy
+from fedpriv.config.check_baseline import check_asked
 from fedpriv.config.checks import check
 from fedpriv.config.datasets import build_data
-from fedpriv.config.ledger import DEFAULT, lifetime
+from fedpriv.config.ledger import DEFAULT, lifetime, said_of_shares
 from fedpriv.config.models import build_backbone
 from fedpriv.config.privacy import relation_of
 from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig, Scheme
 from fedpriv.config.secure import keys_of
 from fedpriv.console.progress import RunProgress
 from fedpriv.console.summary import summary_table
-from fedpriv.console.wording import lifetime_text
+from fedpriv.console.wording import audit_text, lifetime_text
 from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
+from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
 from fedpriv.resumption import go_on, is_trained, require_same
@@ -33,7 +37,7 @@ from fedpriv.snapshot import Snapshot
 from fedpriv.trainers import build_trainer, fingerprint
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
-from fedpriv.watch import Watch, log_partition, log_results, open_tracker
+from fedpriv.watch import Watch, end_abandoned, log_partition, log_results, open_tracker, tracking_store
 
 log = logging.getLogger("fedpriv")
 
@@ -51,6 +55,8 @@ class Report:
         lifetime: what all runs, this one among them, have cost the images; None without a ledger or without
             differential privacy, and for a run that had ended before.
         seconds: of this process's rounds with their evaluation, start-up and shutdown apart.
+        audit: what the run's canaries prove; None without an audit, where nothing was heard of them, and for
+            a run that had ended before.
     """
 
     metric: str
@@ -60,6 +66,7 @@ class Report:
     mlflow_run_id: str | None
     seconds: float
     lifetime: Lifetime | None = None
+    audit: Verdict | None = None
 
 
 def run(
@@ -79,13 +86,18 @@ def run(
     Raises:
         UserError: for anything a user can mend.
     """
+    check_asked(config)
+    asked = asked_privacy(config)
     config = _resolved(config)
     check(config)
+    if asked is not None:
+        log.warning("%s", SAID)
     checkpoint = None if output_dir is None else Checkpoint(output_dir)
     with nullcontext() if checkpoint is None else checkpoint.held():
         if checkpoint is not None:
             checkpoint.require_free()
-        return _execute(config, overrides or [], checkpoint, console)
+            end_abandoned(checkpoint)
+        return _execute(config, overrides or [], checkpoint, console, asked=asked)
 
 
 def resume(folder: Path, console: Console | None = None) -> Report:
@@ -108,6 +120,8 @@ def resume(folder: Path, console: Console | None = None) -> Report:
     Edge cases:
         - A finished run is only reported.
         - A run that was cut off after its last round is only finished: nothing is charged.
+        - A run that was cut off before round 0 was kept has asked no client for an update: it begins anew,
+          in the same MLflow run, and nothing is charged.
 
     Args:
         folder: the run's output folder.
@@ -120,8 +134,9 @@ def resume(folder: Path, console: Console | None = None) -> Report:
     checkpoint = Checkpoint(folder)
     record = checkpoint.record()
     with checkpoint.held():
-        record, snapshot = checkpoint.record(), checkpoint.load()
-        if record.finished:
+        record = checkpoint.record()
+        snapshot = checkpoint.load() if checkpoint.begun or record.finished else None
+        if record.finished and snapshot is not None:
             log.info("%s: is finished, there is nothing to resume", folder)
             if console is not None:
                 console.print(f"{folder}: is finished, there is nothing to resume", soft_wrap=True)
@@ -142,6 +157,8 @@ def resume(folder: Path, console: Console | None = None) -> Report:
                 "run it again, or with engine=inprocess"
             )
         check(config)
+        if snapshot is None:
+            log.info("begins anew: the run ended before its first round")
         return _execute(config, record.overrides, checkpoint, console, record, snapshot)
 
 
@@ -152,8 +169,9 @@ def _execute(
     console: Console | None,
     record: RunRecord | None = None,
     snapshot: Snapshot | None = None,
+    asked: dict[str, Any] | None = None,
 ) -> Report:
-    """Run from the start, or on from ``snapshot``."""
+    """Run from the start, or on from ``snapshot``; ``asked`` is the privacy to record if not the run's."""
     with key_folder(config, None if checkpoint is None else checkpoint.folder.parent) as keys:
         lasting_keys, config.secure.key_folder = config.secure.key_folder, keys
         text = to_json(config)
@@ -161,44 +179,57 @@ def _execute(
         backbone = build_backbone(text)
         parameters = FlatParameters(backbone)
         data = "" if checkpoint is None else fingerprint(text)
-        if record is not None and snapshot is not None and checkpoint is not None:
+        if record is not None and checkpoint is not None:
             require_same(checkpoint, record, snapshot, data, parameters)
         baseline = task.baseline(training, test) if record is None else record.baseline
         folder = None if checkpoint is None else checkpoint.folder.parent
-        plain = _plain(config)
+        plain = _plain(config) | ({} if asked is None else {"privacy": asked})
+        if checkpoint is not None and record is None:
+            record = RunRecord(
+                config={**plain, "secure": {**plain["secure"], "key_folder": lasting_keys}},
+                overrides=overrides,
+                data=data,
+                metric=task.metric.name,
+                baseline=baseline,
+                tracking_uri=tracking_store(config),
+            )
+            # before MLflow has the run: who goes on after a kill, however early, finds it by its name
+            checkpoint.begin(record)
+        elif record is not None and snapshot is None:
+            plain = record.config
         with (
             open_tracker(config, plain, overrides, folder, record) as tracker,
             RunProgress(task.metric.name, task.metric.label) as progress,
         ):
+            if checkpoint and record and tracker and record.mlflow_run_id is None:
+                record = replace(record, mlflow_run_id=tracker.run_id)
+                checkpoint.note(record)
             trainer = build_trainer(text)
             if snapshot is not None and checkpoint is not None:
                 snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)
             elif tracker is not None:
                 tracker.log_baseline(baseline)
                 log_partition(config, training, tracker)
-            if checkpoint is not None and record is None:
-                record = RunRecord(
-                    config={**plain, "secure": {**plain["secure"], "key_folder": lasting_keys}},
-                    overrides=overrides,
-                    data=data,
-                    metric=task.metric.name,
-                    baseline=baseline,
-                    tracking_uri=None if tracker is None else tracker.uri,
-                    mlflow_run_id=None if tracker is None else tracker.run_id,
-                )
-                checkpoint.begin(record)
             history = [] if snapshot is None else snapshot.history
             watch = Watch(progress, tracker, checkpoint, trainer, parameters.layout.digest, history)
             if snapshot is not None and is_trained(config, snapshot):
-                outcome = Outcome(snapshot.history, snapshot.parameters)
+                outcome, heard = Outcome(snapshot.history, snapshot.parameters), snapshot.kept.heard
             else:
+                if (said := said_of_shares(text)) is not None:
+                    log.warning("%s", said)
                 progress.start(config.federation.rounds)
                 outcome = trainer.train(watch, snapshot)
                 progress.close()
+                heard = trainer.kept().heard
             parameters.load(outcome.parameters)
             total = lifetime(text, outcome.history[-1].epsilon)
+            audit = verdict_of(text, heard, outcome.history)
+            if audit is not None and audit.refuted:
+                log.warning("audit: %s", audit_text(audit, _listener(config)))
             if tracker is not None:
                 log_results(config, task, training, test, backbone, outcome.history, baseline, total, tracker)
+                if config.audit.enabled:
+                    tracker.log_audit(audit, _listener(config))
         if checkpoint is not None and record is not None:
             checkpoint.finish(record)
     if console is not None:
@@ -215,6 +246,7 @@ def _execute(
             epsilon_unit="client level, zcdp" if config.privacy.unit is PrivacyUnit.client else None,
             relation=relation_of(config),
             lifetime=_all_runs(config, total),
+            audit=_audit_row(config, audit),
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
@@ -228,6 +260,7 @@ def _execute(
         mlflow_run_id=None if tracker is None else tracker.run_id,
         seconds=watch.times[-1] - watch.times[0] if watch.times else 0.0,
         lifetime=total,
+        audit=audit,
     )
 
 
@@ -240,6 +273,20 @@ def _readers(config: RunConfig, clear: bool) -> str:
     else:
         who = "1 key holder, as sums only; clients share its key"
     return f"{who}; the server, one by one, what is in clear" if clear else who
+
+
+def _listener(config: RunConfig) -> str:
+    """Say what an audit listens to."""
+    seen = "update in clear" if config.secure.scheme is Scheme.plain else "part in the released means"
+    return f"client {config.audit.client}'s {seen}"
+
+
+def _audit_row(config: RunConfig, audit: Verdict | None) -> str | None:
+    if not config.audit.enabled:
+        return None
+    if audit is None:
+        return f"nothing: client {config.audit.client} was never heard"
+    return audit_text(audit, _listener(config))
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
@@ -278,12 +325,14 @@ def _absolute(field: str, path: str) -> str:
 
 
 def _all_runs(config: RunConfig, total: Lifetime | None) -> str | None:
-    """Say what all runs together have cost; None without differential privacy."""
+    """Say what all private runs together have cost; None without differential privacy."""
     if config.privacy.unit is PrivacyUnit.none:
         return None
     if total is None:
         return "not counted: privacy.ledger=null"
-    return lifetime_text(total.spent.epsilon, total.spent.delta, total.earlier_runs)
+    # a client cannot know how many others will answer, and so charges more than the run says of itself
+    fewest = config.privacy.unit is PrivacyUnit.client and config.privacy.noise_by is NoiseBy.clients
+    return lifetime_text(total, fewest)
 
 
 def _caveat(config: RunConfig) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedpriv.privacy import accounting
+from fedpriv.privacy.listening import Heard
 from fedpriv.results import RoundResult
 from fedpriv.training.party import ClientMemory
 from fedpriv.types import AnyArray, FloatVector
@@ -22,17 +23,19 @@ class Kept:
         ended: no further round will be trained, because the privacy budget is spent.
         selection: the coordinates that the server chose to be encrypted, packed; None without such a choice.
             A resumed run keeps them, or others would be read in clear as well.
-        lost_releases: with client-level privacy, clients in each sum that may have been opened when a run was
-            cut off, as they are charged.
+        lost_releases: with client-level privacy, round and clients of each sum that may have been opened when
+            a run was cut off, as they are charged.
         attempts: how often the round to come was begun and cut off.
+        heard: of an audit's canaries; None without.
     """
 
     arrays: dict[str, AnyArray] = field(default_factory=dict)
     memories: dict[int, ClientMemory] = field(default_factory=dict)
     ended: bool = False
     selection: bytes | None = None
-    lost_releases: tuple[int, ...] = ()
+    lost_releases: tuple[tuple[int, int], ...] = ()
     attempts: int = 0
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def to_arrays(snapshot: Snapshot) -> dict[str, AnyArray]:
         "ended": kept.ended,
         "lost_releases": kept.lost_releases,
         "attempts": kept.attempts,
+        "heard": None if kept.heard is None else [kept.heard.rounds, kept.heard.epsilon],
     }
     arrays: dict[str, AnyArray] = {
         "parameters": snapshot.parameters,
@@ -70,6 +74,8 @@ def to_arrays(snapshot: Snapshot) -> dict[str, AnyArray]:
     }
     if kept.selection is not None:
         arrays["selection"] = np.frombuffer(kept.selection, dtype=np.uint8)
+    if kept.heard is not None:
+        arrays["heard"] = kept.heard.sums
     # a damaged archive may miss an entry without any other sign of it
     facts["arrays"] = sorted(arrays)
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
@@ -96,8 +102,8 @@ def from_arrays(arrays: dict[str, AnyArray]) -> Snapshot:
     for name, array in arrays.items():
         if name.startswith("head/"):
             memories[int(name.removeprefix("head/"))].head = _vector(array)
-    lost = facts["lost_releases"]
-    if type(lost) is not list or not all(type(count) is int and count > 0 for count in lost):
+    lost = tuple((number, count) for number, count in facts["lost_releases"])
+    if not all(type(value) is int and value > 0 for release in lost for value in release):
         raise ValueError("facts are of another type")
     if type(facts["ended"]) is not bool or type(facts["attempts"]) is not int or facts["attempts"] < 0:
         raise ValueError("facts are of another type")
@@ -114,8 +120,9 @@ def from_arrays(arrays: dict[str, AnyArray]) -> Snapshot:
             memories=memories,
             ended=facts["ended"],
             selection=arrays["selection"].tobytes() if "selection" in arrays else None,
-            lost_releases=tuple(lost),
+            lost_releases=lost,
             attempts=facts["attempts"],
+            heard=None if facts["heard"] is None else _heard(arrays["heard"], *facts["heard"]),
         ),
     )
 
@@ -126,6 +133,14 @@ def _vector(array: AnyArray) -> FloatVector:
     return array
 
 
+def _heard(sums: AnyArray, rounds: Any, epsilon: Any) -> Heard:
+    if sums.dtype != np.float64 or sums.ndim != 1 or not np.isfinite(sums).all():
+        raise ValueError("not a vector of what was heard")
+    if type(rounds) is not int or type(epsilon) is not float or rounds < 0 or not epsilon >= 0.0:
+        raise ValueError("facts are of another type")
+    return Heard(sums, rounds, epsilon)
+
+
 def _round(item: dict[str, Any]) -> RoundResult:
     if item.keys() != {each.name for each in fields(RoundResult)}:
         raise ValueError("not a round")
@@ -134,6 +149,8 @@ def _round(item: dict[str, Any]) -> RoundResult:
             good = isinstance(value, dict) and all(type(each) in (int, float) for each in value.values())
         elif name in ("train_loss", "epsilon", "epsilon_reported", "delta", "clipping_norm", "within_norm"):
             good = value is None or type(value) is float
+        elif name == "accountant":
+            good = value is None or type(value) is str
         else:
             good = type(value) in (int, float)
         if not good:

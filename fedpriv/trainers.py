@@ -12,7 +12,7 @@ from fedpriv.apps import client_app, server_app
 from fedpriv.config.as_json import from_json
 from fedpriv.config.datasets import build_data, build_shares
 from fedpriv.config.parties import build_site
-from fedpriv.config.privacy import build_privacy, sum_plan_of
+from fedpriv.config.privacy import build_privacy, sum_plan_of, turns_of
 from fedpriv.config.schema import EngineName, Mode, RunConfig
 from fedpriv.config.secure import codec_of, max_updates
 from fedpriv.config.training import build_centralized
@@ -22,7 +22,8 @@ from fedpriv.federated.engines.inprocess import InProcessGrid
 from fedpriv.federated.engines.launch import launch_inprocess
 from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.server_app import Outcome, ServerPlan
-from fedpriv.federated.strategy.books import releases
+from fedpriv.federated.strategy.asking import turn_of
+from fedpriv.federated.strategy.books import releases, shared
 from fedpriv.federated.strategy.session import Progress, RunObserver
 from fedpriv.privacy.charge import Concentrated, SampledGaussian
 from fedpriv.privacy.client_level import cost_of_lost_release
@@ -85,7 +86,7 @@ class FederatedTrainer:
         self._grid: InProcessGrid | None = None
 
     def charge(self, snapshot: Snapshot) -> Snapshot:
-        """See :class:`Trainer`; every client is charged, whoever was in the lost round's cohort.
+        """See :class:`Trainer`; every client is charged that may have been in the lost round's cohort.
 
         With client-level privacy it is the sum that is charged, as if it had been opened. The ledger is
         charged where the clients of the lost round did not come to it.
@@ -94,17 +95,18 @@ class FederatedTrainer:
         number, attempts = len(snapshot.history), kept.attempts + 1
         plan = sum_plan_of(config)
         if plan is not None:
-            counts = releases(snapshot.history, kept.lost_releases)
+            counts = shared(plan, releases(snapshot.history, kept.lost_releases), number)
             cost = cost_of_lost_release(plan, counts, max_updates(config))
             if cost is None:
                 return snapshot
             site = build_site(self._text)
-            site.make_up(
-                {client: Concentrated.of_release(plan, plan.contributors) for client in range(site.clients)},
-                number,
-                attempts,
+            turns = turns_of(config)
+            there = (
+                range(site.clients) if turns is None else turn_of(config.seed, site.clients, turns, number)
             )
-            lost = (*kept.lost_releases, cost)
+            release = Concentrated.of_release(plan, plan.contributors)
+            site.make_up(dict.fromkeys(there, release), number, attempts)
+            lost = (*kept.lost_releases, (number, cost))
             return replace(snapshot, kept=replace(kept, lost_releases=lost, attempts=attempts))
         if build_privacy(config) is None:
             return snapshot
@@ -176,15 +178,21 @@ class FederatedTrainer:
             ended=strategy.exhausted,
             selection=strategy.session.selection,
             lost_releases=() if progress is None else progress.lost_releases,
+            heard=None if self._plan.listener is None else self._plan.listener.heard,
         )
 
     def _progress(self, snapshot: Snapshot) -> Progress:
-        kept, spent, delta = snapshot.kept, {}, None
+        kept, delta = snapshot.kept, None
+        spent: dict[int, float] = {}
+        by_rdp: set[int] = set()
         if any(memory.history for memory in kept.memories.values()):
             site = build_site(self._text)
             for client, memory in kept.memories.items():
                 if (plan := site.plan(client)) is not None and memory.history:
-                    spent[client], delta = plan.spent(memory.history).epsilon, plan.delta
+                    found = plan.spent(memory.history)
+                    spent[client], delta = found.epsilon, found.delta
+                    if found.accountant == "rdp":
+                        by_rdp.add(client)
         return Progress(
             tuple(snapshot.history),
             snapshot.parameters,
@@ -194,6 +202,8 @@ class FederatedTrainer:
             kept.selection,
             kept.lost_releases,
             {client: memory.history for client, memory in kept.memories.items()},
+            kept.heard,
+            frozenset(by_rdp),
         )
 
 

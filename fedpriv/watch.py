@@ -1,5 +1,6 @@
 """Who hears of a run: the terminal, the checkpoint, and MLflow, which gets pictures and model too."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -19,12 +20,15 @@ from fedpriv.config.used import encryption_figures, recorded
 from fedpriv.console.progress import RunProgress
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.partition.overview import overview
+from fedpriv.errors import UserError
 from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
 from fedpriv.snapshot import Snapshot
 from fedpriv.tasks.base import Task
 from fedpriv.trainers import Trainer
 from fedpriv.types import FloatVector, Metrics
+
+log = logging.getLogger("fedpriv")
 
 
 class Watch:
@@ -70,17 +74,20 @@ def open_tracker(
 ) -> Iterator[Any]:
     """Make the run an MLflow run, or open the one that its ``record`` names; None without tracking.
 
+    Guarantee:
+        - A run whose record was written before has one run in MLflow, whenever its process was killed.
+
     Args:
         config: of the run.
         plain: the same as nested plain values.
         overrides: the command line that made it.
         output_dir: where the run writes its files.
-        record: of an interrupted run; None for a new one.
+        record: of the run; None for one that writes none.
 
     Raises:
         UserError: when the store or the run cannot be opened.
     """
-    if not config.tracking.enabled or (record is not None and record.mlflow_run_id is None):
+    if not config.tracking.enabled or (record is not None and record.tracking_uri is None):
         yield None
         return
     from fedpriv.tracking.mlflow_logger import RunLogger
@@ -89,8 +96,9 @@ def open_tracker(
         with RunLogger.resume(record.tracking_uri, record.mlflow_run_id, plain) as logger:
             yield logger
         return
+    private = config.privacy.unit is not PrivacyUnit.none
     with RunLogger.start(
-        uri=config.tracking.uri,
+        uri=config.tracking.uri if record is None else record.tracking_uri,
         experiment=config.tracking.experiment,
         run_name=config.tracking.run_name or _run_name(config),
         artifact_root=None,
@@ -100,16 +108,50 @@ def open_tracker(
         tags={
             "mode": config.mode.value,
             "privacy_unit": config.privacy.unit.value,
-            "privacy_noise": config.privacy.noise.value,
+            "privacy_noise": config.privacy.noise.value if private else "none",
             "privacy_relation": relation_of(config) or "none",
-            "privacy_ledger": "off" if config.privacy.ledger is None else "on",
+            "privacy_ledger": "on" if private and config.privacy.ledger is not None else "off",
             "engine": config.engine.name.value,
         },
         parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
         log_dir=output_dir,
         figures={f"encryption.{name}": value for name, value in encryption_figures(to_json(config)).items()},
+        key=config.first_run_id or config.run_id,
     ) as logger:
         yield logger
+
+
+def tracking_store(config: RunConfig) -> str | None:
+    """Return the address of the MLflow store from anywhere, None without tracking.
+
+    Raises:
+        UserError: when MLflow keeps no runs there.
+    """
+    if not config.tracking.enabled:
+        return None
+    from fedpriv.tracking.store import locate
+
+    return locate(config.tracking.uri).uri
+
+
+def end_abandoned(checkpoint: Checkpoint) -> None:
+    """End in MLflow the run whose process was killed in this folder before its first round, if any.
+
+    A folder serves one process: that of an unfinished run is gone. A store that does not answer is only said.
+    """
+    try:
+        record = checkpoint.record()
+    except UserError:
+        return
+    tracking, key = record.config.get("tracking"), record.config.get("run_id")
+    if record.finished or record.tracking_uri is None or not isinstance(tracking, dict):
+        return
+    from fedpriv.tracking.abandoned import end_abandoned as end
+
+    try:
+        end(record.tracking_uri, str(tracking.get("experiment")), str(key))
+    except UserError as error:
+        log.warning("the run that was killed here stays open in MLflow: %s", error)
 
 
 def log_partition(config: RunConfig, training: ImageDataset, tracker: Any) -> None:
@@ -147,6 +189,7 @@ def log_results(
         tracker.log_picture(epsilon_plot(history), "epsilon")
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
+    tracker.tag("privacy_accountant", history[-1].accountant or "none")
     if lifetime is not None:
         tracker.log_lifetime(lifetime.spent.epsilon, lifetime.earlier_runs)
     if config.tracking.log_model:
@@ -155,12 +198,13 @@ def log_results(
             "unit": config.privacy.unit.value,
             "epsilon": last.epsilon,
             "delta": last.delta,
+            "accountant": last.accountant,
             "relation": relation_of(config),
             "data": training.name,
             "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
         }
         if config.privacy.unit is PrivacyUnit.client:
-            statement |= {"accountant": "zcdp", "noise_by": config.privacy.noise_by.value}
+            statement["noise_by"] = config.privacy.noise_by.value
         tracker.log_model(backbone, task.example(test), statement)
 
 

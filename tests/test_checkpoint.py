@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fedpriv.arrays import read_npz
 from fedpriv.checkpoint import Checkpoint, RunRecord
 from fedpriv.errors import UserError
+from fedpriv.privacy.listening import Heard
 from fedpriv.results import RoundResult
 from fedpriv.snapshot import Kept, Snapshot
 from fedpriv.training.party import ClientMemory
@@ -42,8 +43,9 @@ SNAPSHOT = Snapshot(
             2: ClientMemory(((0.1 + 0.2, 1 / 3, 7), (2.0, 0.5, 1))),
         },
         ended=False,
-        lost_releases=(4, 3),
+        lost_releases=((1, 4), (2, 3)),
         attempts=2,
+        heard=Heard(np.array([-1.5, 2.0**-1070]), 3, 0.1 + 0.2),
     ),
 )
 
@@ -63,6 +65,10 @@ def assert_same(found, written):
     kept, other = found.kept, written.kept
     assert (kept.ended, kept.lost_releases) == (other.ended, other.lost_releases)
     assert kept.attempts == other.attempts
+    assert (kept.heard is None) == (other.heard is None)
+    if kept.heard is not None and other.heard is not None:
+        assert kept.heard.sums.tobytes() == other.heard.sums.tobytes()
+        assert (kept.heard.rounds, kept.heard.epsilon) == (other.heard.rounds, other.heard.epsilon)
     assert {n: a.tobytes() for n, a in kept.arrays.items()} == {
         n: a.tobytes() for n, a in other.arrays.items()
     }
@@ -142,9 +148,20 @@ def test_a_folder_without_a_finished_round_is_free(tmp_path):
         checkpoint.require_free()
 
 
+def test_what_is_known_later_is_noted_beside_the_state(saved):
+    later = dataclasses.replace(RECORD, mlflow_run_id="ef")
+    saved.note(later)
+    assert saved.record() == later
+    assert saved.begun
+    assert_same(saved.load(), SNAPSHOT)
+
+
 def test_a_new_run_forgets_the_old_ones_state(saved):
     saved.begin(RECORD)
-    with pytest.raises(UserError, match="ended before its first round; run the experiment again"):
+    assert not saved.begun
+    with pytest.raises(
+        UserError, match="ended before its first round; resume it, or run the experiment again"
+    ):
         saved.load()
 
 
@@ -183,7 +200,7 @@ def test_another_version_is_refused_in_one_line_that_names_both(saved, change):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":3,"version":"0.1.0"}'],
+    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":4,"version":"0.1.0"}'],
     ids=lambda text: text[:12],
 )
 def test_a_damaged_record_is_one_line(saved, text):
@@ -239,6 +256,7 @@ def facts(**changes):
         "ended": False,
         "lost_releases": [],
         "attempts": 0,
+        "heard": None,
         "arrays": ["layout", "parameters"],
         **changes,
     }
@@ -258,11 +276,27 @@ BAD = {
     "a history of nonsense": {"facts": facts(privacy={"0": "[[-1, 2, 3]]"})},
     "a history of no client": {"facts": facts(privacy={"x": "[]"})},
     "an end of text": {"facts": facts(ended="yes")},
-    "a lost sum of nobody": {"facts": facts(lost_releases=[4, 0])},
-    "a lost sum of true": {"facts": facts(lost_releases=[True])},
+    "a lost sum of nobody": {"facts": facts(lost_releases=[[1, 4], [2, 0]])},
+    "a lost sum of true": {"facts": facts(lost_releases=[[1, True]])},
     "lost sums of text": {"facts": facts(lost_releases="44")},
+    "lost sums of no round": {"facts": facts(lost_releases=[4, 3])},
     "a round begun less than never": {"facts": facts(attempts=-1)},
     "a round begun yes": {"facts": facts(attempts=True)},
+    "an ear without what it heard": {"facts": facts(heard=[3, 1.5])},
+    **{
+        f"heard: {given} {array}": {
+            "heard": array,
+            "facts": facts(heard=given, arrays=["heard", "layout", "parameters"]),
+        }
+        for given, array in (
+            ([-1, 1.5], np.zeros(2)),
+            ([3, -1.5], np.zeros(2)),
+            ([3], np.zeros(2)),
+            (["3", 1.5], np.zeros(2)),
+            ([3, 1.5], np.zeros(2, np.float32)),
+            ([3, 1.5], np.array([np.nan])),
+        )
+    },
     "parameters of another type": {"parameters": np.zeros(2)},
     "parameters of another shape": {"parameters": np.zeros((2, 2), np.float32)},
     "the head of an unknown client": {
@@ -302,6 +336,18 @@ def test_a_lying_shape_or_a_compressed_bomb_takes_no_memory(tmp_path):
         read_npz(path)
     np.savez_compressed(path, x=np.zeros(10_000_000))
     with pytest.raises(ValueError, match="is compressed"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize(
+    "literal", ["{'descr': '<f8', (", "{'descr':\n  '<f8'\n }\n   )", "(" * 3000, "{'a' 1}", "{1: 2}", "7"]
+)
+def test_a_damaged_header_is_no_number(tmp_path, literal):
+    path = tmp_path / "header.npz"
+    header = literal.encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match=r"."):
         read_npz(path)
 
 

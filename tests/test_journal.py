@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from fedpriv.errors import UserError
-from fedpriv.journal import Journal, own_folder
+from fedpriv.journal import Journal, own_folder, require_place
 
 
 class Notes:
@@ -253,6 +253,24 @@ def test_edge_links_pipes_and_folders_are_refused(written, tmp_path):
     kept = head(written).rename(tmp_path / "kept")
     head(written).symlink_to(kept)
     refused(written, "cannot be kept")
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    require_place(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    own_folder(tmp_path / "a")
+    require_place(tmp_path / "a")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_place_that_own_folder_would_refuse_is_refused(tmp_path):
+    own_folder(tmp_path / "open")
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "link").symlink_to(tmp_path / "open")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    for name, why in (("open", "others may write"), ("link", "a link"), ("broken", "cannot be made")):
+        with pytest.raises(UserError, match=why):
+            require_place(tmp_path / name)
 
 
 def test_edge_a_line_torn_anywhere_is_cut_off_and_recorded(written):

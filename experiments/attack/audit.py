@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from fedpriv.attacks.audit import CONFIDENCE, Audit, audit
+from fedpriv.arguments import Parser
+from fedpriv.attacks.audit import Audit, audit
 from fedpriv.attacks.audit_runs import CANARIES, LEVELS, AuditSettings
 from fedpriv.errors import UserError
+from fedpriv.privacy.audit_verdict import CONFIDENCE
+from fedpriv.privacy.rounded import at_least, at_most
 from fedpriv.tracking.plots import BLUE, ORANGE
 
 _FORMATS = (".png", ".svg", ".pdf")
@@ -64,11 +67,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedpriv attack audit",
         description="Train once with canaries, each in or out by a coin, guess the coins from what was\n"
-        "released, and bound epsilon from below with 95 % confidence. A bound above the\n"
-        "claim refutes it; one below proves nothing, for bounds are seldom near the truth.",
+        "released, and bound epsilon from below, in two ways that hold at once with 95 %\n"
+        "confidence. A bound above the claim refutes it; one below proves nothing, for bounds\n"
+        "are seldom near the truth.",
         epilog="examples:\n"
         "  fedpriv attack audit\n"
         "  fedpriv attack audit --level client --epsilon 3 --seeds 5\n"
@@ -131,7 +135,7 @@ def _print(console: Console, found: Sequence[Audit]) -> None:
     state = f"{' and '.join(faults)} switched off" if faults else "as it is"
     table = Table(
         title=f"{settings.level} level {state}, {settings.canaries} {settings.kind} canaries; "
-        f"claimed: epsilon {claimed.epsilon:.2f} at delta {settings.delta:g}",
+        f"claimed: epsilon {at_most(claimed.epsilon)} at delta {settings.delta:g}",
         title_justify="left",
         title_style="bold",
     )
@@ -145,19 +149,20 @@ def _print(console: Console, found: Sequence[Audit]) -> None:
         table.add_row(
             str(each.settings.seed),
             ways,
-            f"{each.lower_bound:.2f}",
-            f"{each.curve_bound:.2f}",
+            at_least(each.lower_bound),
+            at_least(each.curve_bound),
             "[red]refuted[/red]" if each.refuted else "not refuted",
         )
     console.print(table)
     console.print(
-        f"Bounds on epsilon from below, each with {CONFIDENCE:.0%} confidence: for any mechanism "
+        f"Bounds on epsilon from below, both at once with {CONFIDENCE:.0%} confidence: for any mechanism "
         "(Steinke et al. 2023), and against the privacy curve of this one (Mahloujifar et al. 2024).",
         highlight=False,
     )
     if found[0].most <= claimed.epsilon:
         console.print(
-            f"These canaries could prove {found[0].most:.2f} at most, less than is claimed: add --canaries.",
+            f"These canaries could prove {at_most(found[0].most)} at most, less than is claimed: "
+            "add --canaries.",
             style="yellow",
             highlight=False,
         )
@@ -181,9 +186,9 @@ def draw(found: Audit) -> Figure:
     axes.legend(frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    best = max(found.lower_bound, found.curve_bound)
     axes.set_title(
-        f"{found.settings.level} level: epsilon above {best:.2f} proven, {found.claimed.epsilon:.2f} claimed",
+        f"{found.settings.level} level: epsilon above {at_least(found.bound)} proven ({CONFIDENCE:.0%}), "
+        f"{at_most(found.claimed.epsilon)} claimed",
         loc="left",
     )
     return figure

@@ -1,9 +1,10 @@
 """Benchmarks, one file each: ours and the peer's way interleaved in one run, one JSON object last."""
 
-import argparse
 import importlib
 import json
 import pkgutil
+
+from fedpriv.arguments import Parser
 
 
 def main(arguments: list[str]) -> None:
@@ -11,7 +12,7 @@ def main(arguments: list[str]) -> None:
     names = sorted(
         module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
     )
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedpriv bench",
         description="Measure speed against the peers: medians of interleaved runs.",
         epilog="example: fedpriv bench engine --json",

@@ -21,6 +21,7 @@ from fedpriv.models.gaze_cnn import GazeCNN
 from fedpriv.privacy.dp_sgd import poisson_sample
 from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
 from fedpriv.privacy.plan import SamplePlan
+from fedpriv.tasks.augment import drawn_by
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import ClientData, client_data
 from fedpriv.training.local import LocalSettings, train_plain, train_private
@@ -64,12 +65,12 @@ def measure(repeats: int) -> dict[str, Any]:
     def secure(model: nn.Module) -> None:
         source = _Timed()
         started = time.perf_counter()
-        train_private(task, model, None, data, settings, plan, source, seed=0)
+        train_private(task, model, None, data, settings, plan, source)
         shares.append(source.seconds / (time.perf_counter() - started))
 
     def private(source: RandomSource, gradients: str) -> Callable[[nn.Module], Any]:
         return lambda model: train_private(
-            task, model, None, data, settings, plan, source, seed=0, gradients=gradients
+            task, model, None, data, settings, plan, source, gradients=gradients
         )
 
     ways: dict[str, Callable[[nn.Module], Any]] = {
@@ -128,7 +129,7 @@ def _opacus(
         max_grad_norm=plan.clipping_norm,
         expected_batch_size=plan.expected_batch,
     )
-    augment = torch.Generator().manual_seed(0)
+    draw = drawn_by(torch.Generator().manual_seed(0))
     source = FastSource(0)
     with warnings.catch_warnings():
         # the images themselves need no gradient, and that is right
@@ -136,7 +137,7 @@ def _opacus(
         for _ in range(plan.steps_per_round):
             optimizer.zero_grad(set_to_none=True)
             chosen = torch.from_numpy(poisson_sample(plan, source))
-            inputs = task.augment(task.preprocess(data.batch(chosen)), augment)
+            inputs = task.augment(task.preprocess(data.batch(chosen)), draw)
             task.loss(wrapped(inputs), data.targets[chosen]).backward()
             optimizer.step()
     wrapped.to_standard_module()

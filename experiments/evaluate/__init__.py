@@ -11,6 +11,7 @@ from rich.console import Console
 from experiments.evaluate.measure import Evaluation, evaluate
 from experiments.evaluate.saved_models import SavedModel, from_checkpoint, from_run
 from experiments.evaluate.table import print_evaluation
+from fedpriv.arguments import Parser
 from fedpriv.errors import UserError
 
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -18,7 +19,7 @@ _FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedpriv evaluate",
         description="Measure a saved model again, on its own test part or on other data.",
         epilog="examples:\n"

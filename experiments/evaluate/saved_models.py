@@ -13,7 +13,7 @@ from fedpriv.config.models import build_backbone
 from fedpriv.config.privacy import build_privacy, relation_of, sum_plan_of
 from fedpriv.config.saved import restored
 from fedpriv.errors import UserError
-from fedpriv.federated.strategy.books import releases
+from fedpriv.federated.strategy.books import releases, spent_most
 from fedpriv.privacy import accounting
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.privacy.sum_plan import SumPlan
@@ -95,12 +95,13 @@ def from_checkpoint(folder: Path) -> SavedModel:
         "unit": config.privacy.unit.value,
         "epsilon": epsilon,
         "delta": config.privacy.delta if private else None,
+        "accountant": "zcdp" if plan is not None else snapshot.history[-1].accountant,
         "relation": relation_of(config),
         "data": training.name,
         "noise": config.privacy.noise.value if private else None,
     }
     if plan is not None:
-        statement |= {"accountant": "zcdp", "noise_by": config.privacy.noise_by.value}
+        statement["noise_by"] = config.privacy.noise_by.value
     return SavedModel(
         str(folder),
         record.config,
@@ -128,7 +129,7 @@ def _charged_beyond(
 ) -> float | None:
     """Return the largest epsilon that a party was charged, None if it is not above ``epsilon``."""
     if plan is not None:
-        charged = plan.spent(releases(snapshot.history, snapshot.kept.lost_releases)).epsilon
+        charged = spent_most(plan, releases(snapshot.history, snapshot.kept.lost_releases)).epsilon
     elif settings is not None:
         histories = {memory.history for memory in snapshot.kept.memories.values()}
         spent = (accounting.spent(history, settings.delta).epsilon for history in histories)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from experiments.evaluate.measure import Evaluation
 from fedpriv.console.wording import number_text
+from fedpriv.privacy.rounded import at_most
 
 
 def print_evaluation(console: Console, found: Evaluation) -> None:
@@ -36,8 +37,8 @@ def print_evaluation(console: Console, found: Evaluation) -> None:
     if found.epsilon_charged is not None:
         facts.add_row(
             Text("caution", style="yellow"),
-            f"epsilon {found.epsilon_charged:.3g} is spent on the data so far, more than this model's, for "
-            "rounds that are not in it; `fedpriv resume` counts them",
+            f"epsilon {at_most(found.epsilon_charged)} is spent on the data so far, more than this model's, "
+            "for rounds that are not in it; `fedpriv resume` counts them",
         )
     console.print(facts)
 
@@ -49,7 +50,8 @@ def privacy_text(statement: dict[str, Any]) -> str:
         return f"none (no differential privacy), {trained}"
     if statement.get("epsilon") is None:
         return f"unknown: no epsilon was reported, unit {unit}, {trained}"
-    text = f"epsilon {statement['epsilon']:.3g} at delta {statement['delta']:.3g}, unit {unit}, {trained}"
+    epsilon, delta = at_most(statement["epsilon"]), at_most(statement["delta"])
+    text = f"epsilon {epsilon} at delta {delta}, unit {unit}, {trained}"
     if statement.get("noise") == "fast":
         text += "; noise is seeded (privacy.noise=fast), so it protects nobody: research only"
     if statement.get("noise_by") == "server":

@@ -108,22 +108,21 @@ def train_by_dp_sgd(
     plan = plan_for_client(settings_of_plan, count, batch, batch / count, STEPS)
     model, executed, source = _model(settings), _with_faults(plan, settings), _source(settings)
 
-    def train(wrapped: CanaryTask, module: nn.Module, rows: ClientData, step: int) -> None:
-        seed = derive(settings.seed, "audit", "step", step)
-        train_private(wrapped, module, None, rows, LOCAL, executed, source, seed)
+    def train(wrapped: CanaryTask, module: nn.Module, rows: ClientData) -> None:
+        train_private(wrapped, module, None, rows, LOCAL, executed, source)
 
     if settings.kind == "image":
         pictures = _mislabelled(settings, task, people)
         wrapped, rows = with_image_canaries(task, data, pictures, included)
         before = losses_of(task, model, pictures)
-        for step in track(range(STEPS), "train with canaries"):
-            train(wrapped, model, rows, step)
+        for _ in track(range(STEPS), "train with canaries"):
+            train(wrapped, model, rows)
         return plan, before - losses_of(task, model, pictures)
     wrapped, rows = with_gradient_canaries(task, data, included, CLIPPING_NORM)
     listening = ListeningModel(model, len(included))
     heard = [listening.heard()]
-    for step in track(range(STEPS), "train with canaries"):
-        train(wrapped, listening, rows, step)
+    for _ in track(range(STEPS), "train with canaries"):
+        train(wrapped, listening, rows)
         heard.append(listening.heard())
     # the model moves by the step size times the noisy mean
     changes = np.diff(np.array(heard), axis=0) * (plan.expected_batch / LOCAL.learning_rate / CLIPPING_NORM)

@@ -7,14 +7,15 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from fedpriv.config.baseline import without_infinity
 from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 
 
 def typed(config: DictConfig) -> RunConfig:
-    """Return a resolved copy of ``config`` that obeys the schema."""
+    """Return a resolved copy of ``config`` that obeys the schema; an infinite epsilon is no privacy."""
     plain = OmegaConf.to_container(config, resolve=True)
-    return cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), plain))
+    return without_infinity(cast(RunConfig, OmegaConf.merge(OmegaConf.structured(RunConfig), plain)))
 
 
 def to_json(config: RunConfig) -> str:

@@ -1,8 +1,9 @@
 """Differential privacy of a configuration: what contradicts itself, means nothing or is out of reach."""
 
-from fedpriv.config.privacy import build_privacy
+from fedpriv.config.privacy import build_privacy, turns_of
 from fedpriv.config.schema import (
     Clipping,
+    Correlation,
     Gradients,
     Mode,
     NoiseBy,
@@ -13,6 +14,7 @@ from fedpriv.config.schema import (
 )
 from fedpriv.errors import UserError
 from fedpriv.privacy.adaptive_clipping import VOTE
+from fedpriv.privacy.matrix_mechanism import MOST_BANDS
 from fedpriv.privacy.plan import plan_for_client
 
 
@@ -31,6 +33,7 @@ def check_privacy(config: RunConfig) -> None:
         raise UserError(
             f"privacy.noise_by={privacy.noise_by.value}: has no effect; add privacy=client_level secure=bfv"
         )
+    _check_correlation(config)
     if privacy.unit is not PrivacyUnit.client and privacy.clipping is not Clipping.fixed:
         raise UserError(
             f"privacy.clipping={privacy.clipping.value}: only client-level privacy has it; use "
@@ -78,6 +81,36 @@ def check_plan(config: RunConfig, whose: str, smallest: int) -> None:
         )
     except ValueError as error:
         raise UserError(f"privacy.{error}; raise it or lower federation.rounds") from error
+
+
+def _check_correlation(config: RunConfig) -> None:
+    """Check what noise that is correlated over rounds needs."""
+    privacy = config.privacy
+    if privacy.correlation is Correlation.none:
+        if privacy.bands is not None:
+            raise UserError(f"privacy.bands={privacy.bands}: has no effect; add privacy.correlation=banded")
+        return
+    if privacy.unit is not PrivacyUnit.client:
+        raise UserError(
+            "privacy.correlation=banded: only client-level privacy has it; add privacy=client_level "
+            "secure=bfv"
+        )
+    if privacy.noise_by is not NoiseBy.server:
+        raise UserError(
+            "privacy.correlation=banded: only the server knows the noise of the rounds before; add "
+            "privacy.noise_by=server"
+        )
+    turns = turns_of(config)
+    if turns is None:
+        raise UserError(
+            "privacy.correlation=banded: needs clients that take part in every so many rounds; add "
+            "federation.order=cyclic"
+        )
+    if privacy.bands is not None and not 2 <= privacy.bands <= min(turns, MOST_BANDS):
+        raise UserError(
+            f"privacy.bands={privacy.bands}: choose 2 to {min(turns, MOST_BANDS)}, as a client takes part in "
+            f"one of {turns} rounds; or null for the most"
+        )
 
 
 def _check_client_level(config: RunConfig) -> None:

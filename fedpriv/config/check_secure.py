@@ -37,7 +37,7 @@ def check_secure(config: RunConfig) -> None:
         raise UserError(f"secure.value_range={secure.value_range}: choose 1e-6 to 1e6")
     _check_selection(config)
     plan = sum_plan_of(config)
-    if plan is not None and math.isinf(plan.spent([plan.contributors] * plan.rounds).epsilon):
+    if plan is not None and math.isinf(plan.planned().epsilon):
         raise UserError(
             f"privacy.noise_multiplier={config.privacy.noise_multiplier}: protects nobody, its epsilon is "
             "infinite; raise it"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from fedpriv.config.parties import planted_faults
+from fedpriv.config.privacy import turns_of
 from fedpriv.config.schema import EngineName, Mode, RunConfig
 from fedpriv.config.secure import max_updates
 from fedpriv.errors import UserError
@@ -70,6 +71,18 @@ def check_federation(config: RunConfig) -> None:
             f"federation.min_replies={federation.min_replies}: only {asked(max_updates(config))} per round; "
             "lower it"
         )
+    if (turns := turns_of(config)) is not None:
+        if turns == 1:
+            raise UserError(
+                f"federation.order=cyclic: all clients are asked in every round; set federation.cohort below "
+                f"federation.clients={federation.clients}"
+            )
+        smallest = federation.clients // turns
+        if federation.min_replies > smallest:
+            raise UserError(
+                f"federation.min_replies={federation.min_replies}: of the {turns} groups of "
+                f"federation.order=cyclic the smallest has {smallest}; lower it to that"
+            )
     planted_faults(config)
 
 

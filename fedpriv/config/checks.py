@@ -1,6 +1,7 @@
 """Refusals before anything starts: one line that names the key and the mend."""
 
 from fedpriv.config.as_json import to_json
+from fedpriv.config.audit import check_audit, check_audit_fits
 from fedpriv.config.check_privacy import check_plan, check_privacy
 from fedpriv.config.check_secure import check_opening, check_secure
 from fedpriv.config.check_values import check_federation, check_numbers, check_places
@@ -23,6 +24,7 @@ def check(config: RunConfig) -> None:
     """
     check_numbers(config)
     check_privacy(config)
+    check_audit(config)
     check_places(config)
     check_ledger(config)
     if config.mode is Mode.centralized:
@@ -39,6 +41,7 @@ def check(config: RunConfig) -> None:
             "use `fedpriv evaluate`"
         )
     layout = layout_of(text)  # refuses parts of a model that cannot be averaged
+    check_audit_fits(config, layout.size)
     if config.mode is Mode.federated:
         check_opening(config, update_length(layout.size, sum_plan_of(config)))
     if config.mode is Mode.centralized:

@@ -21,10 +21,12 @@ class EarlyCheck(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """See the class."""
         from fedpriv.config.as_json import typed
+        from fedpriv.config.check_baseline import check_asked
         from fedpriv.config.checks import check
 
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         try:
+            check_asked(own)
             check(typed(own))
         except UserError as error:
             message = str(error)

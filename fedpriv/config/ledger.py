@@ -4,10 +4,11 @@ from pathlib import Path
 
 from fedpriv.config.as_json import from_json
 from fedpriv.config.datasets import build_data, build_shares
-from fedpriv.config.schema import Mode, PrivacyUnit, RunConfig
+from fedpriv.config.schema import Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig
+from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.privacy.charge import Unit
-from fedpriv.privacy.example_set import ExampleSet
+from fedpriv.privacy.example_set import ExampleSet, said_of_copies
 from fedpriv.privacy.ledger import Ledger, default_folder
 from fedpriv.privacy.purse import Lifetime, Purse
 from fedpriv.training.data import examples_of
@@ -27,20 +28,38 @@ def ledger_folder(config: RunConfig) -> Path | None:
 def build_purse(config: RunConfig, name: str) -> Purse | None:
     """Return what a run's parties pay with; None where nothing is charged.
 
+    Guarantee:
+        - No party that has a budget over all runs takes part in a run without differential privacy, which
+          would pass any, or in one whose noise is seeded, which protects nobody and would pass as if it did.
+
     Args:
         config: of the run.
         name: of the data.
 
     Raises:
-        UserError: when the ledger is damaged or cannot be used.
+        UserError: when the ledger is damaged or cannot be used, and for such runs.
     """
+    limit = config.privacy.lifetime_epsilon
+    if limit is not None and config.privacy.unit is PrivacyUnit.none:
+        raise UserError(
+            f"privacy.lifetime_epsilon={limit}: a run without differential privacy passes it; take part in "
+            "runs with privacy=dp_sgd or privacy=client_level"
+        )
+    seeded = config.privacy.noise is NoiseSource.fast
+    if limit is not None and seeded:
+        raise UserError(
+            f"privacy.lifetime_epsilon={limit}: cannot count privacy.noise=fast, which is seeded and "
+            "protects nobody; use privacy.noise=secure"
+        )
     folder, delta = ledger_folder(config), config.privacy.delta
     if folder is None or delta is None:
         return None
     ledger = Ledger(folder)
     ledger.check()
     run = config.first_run_id or config.run_id or "unnamed"
-    return Purse(ledger, run, delta, name, config.privacy.lifetime_epsilon)
+    by_server = config.privacy.noise_by is NoiseBy.server
+    resumed_as = "" if config.run_id in (None, run) else config.run_id
+    return Purse(ledger, run, delta, name, limit, seeded, by_server, resumed_as)
 
 
 def lifetime(text: str, epsilon: float | None) -> Lifetime | None:
@@ -61,20 +80,44 @@ def lifetime(text: str, epsilon: float | None) -> Lifetime | None:
     purse = build_purse(config, training.name)
     if purse is None:
         return None
-    shares: list[ExampleSet]
-    if config.mode is Mode.centralized:
-        shares = [examples_of(training)]
-    else:
-        shares = [examples_of(training.subset(share)) for share in build_shares(config, training)]
+    shares = _shares(config, training)
     unit: Unit = "client" if config.privacy.unit is PrivacyUnit.client else "sample"
     return purse.lifetime(shares, unit, epsilon or 0.0)
 
 
+def said_of_shares(text: str) -> str | None:
+    """Return what must be said before a run (JSON) that protects images: that some stand there several times.
+
+    None where none do, or without a ledger, which knows images by what they are.
+    """
+    config = from_json(text)
+    if config.privacy.unit is not PrivacyUnit.sample or ledger_folder(config) is None:
+        return None
+    return said_of_copies(_shares(config, build_data(text)[1]))
+
+
+def _shares(config: RunConfig, training: ImageDataset) -> list[ExampleSet]:
+    """Return what each party of a simulation trains on."""
+    if config.mode is Mode.centralized:
+        return [examples_of(training)]
+    return [examples_of(training.subset(share)) for share in build_shares(config, training)]
+
+
 def check_ledger(config: RunConfig) -> None:
-    """Refuse a ledger that is damaged or cannot be used, and a budget that no ledger keeps.
+    """Refuse a ledger that is damaged or cannot be kept where it is, and a budget that no ledger keeps.
 
     Raises:
         UserError: naming the file or the field.
+    """
+    check_ledger_settings(config)
+    build_purse(config, "")
+
+
+def check_ledger_settings(config: RunConfig) -> None:
+    """Check the settings of the ledger among themselves; the ledger is not looked at.
+
+    Raises:
+        UserError: for the first that means nothing.
     """
     privacy = config.privacy
     if privacy.ledger is not None and not privacy.ledger.strip():
@@ -89,4 +132,3 @@ def check_ledger(config: RunConfig) -> None:
             )
         if not privacy.lifetime_epsilon > 0:
             raise UserError(f"{given}: must be positive")
-    build_purse(config, "")

@@ -4,10 +4,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedpriv.config.as_json import from_json, run_digest
+from fedpriv.config.audit import build_canaries, build_listener
 from fedpriv.config.datasets import build_data, build_shares
 from fedpriv.config.ledger import build_purse
 from fedpriv.config.models import build_backbone
-from fedpriv.config.privacy import build_client_level, build_privacy, plan_of, sum_plan_of
+from fedpriv.config.privacy import build_client_level, build_privacy, plan_of, sum_plan_of, turns_of
 from fedpriv.config.schema import EngineName, RunConfig
 from fedpriv.config.secure import codec_of, key_folder_of, keys_of, max_updates, policy_of, update_codec_of
 from fedpriv.config.training import build_local, build_strategy
@@ -62,6 +63,7 @@ def build_site(text: str) -> Site:
     task, training, _ = build_data(text)
     shares = build_shares(config, training)
     backbone = build_backbone(text)
+    parameters = FlatParameters(backbone).layout.size
     return Site(
         run_id=config.run_id or "",
         run_digest=run_digest(config),
@@ -76,10 +78,11 @@ def build_site(text: str) -> Site:
         codec=update_codec_of(text),
         key_folder=None if config.secure.key_folder is None else Path(config.secure.key_folder),
         faults=planted_faults(config),
-        selection=_selection(config, FlatParameters(backbone).layout.size),
+        selection=_selection(config, parameters),
         map_scale=min(1.0, config.secure.value_range),
         client_level=build_client_level(config),
         purse=build_purse(config, training.name),
+        canaries=build_canaries(config, parameters),
     )
 
 
@@ -191,4 +194,6 @@ def build_server_plan(text: str) -> ServerPlan:
         select_top=config.secure.select_top,
         client_level=build_client_level(config),
         plan_of=plan_of(config),
+        listener=build_listener(text),
+        turns=turns_of(config),
     )

@@ -7,10 +7,11 @@ from typing import TypedDict
 
 from fedpriv.config.as_json import from_json, shared
 from fedpriv.config.models import layout_of
-from fedpriv.config.schema import Clipping, NoiseBy, NoiseSource, PrivacyUnit, RunConfig
+from fedpriv.config.schema import Clipping, Correlation, NoiseBy, NoiseSource, Order, PrivacyUnit, RunConfig
 from fedpriv.errors import UserError
 from fedpriv.privacy.adaptive_clipping import AdaptiveClipping, vote_of
 from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.matrix_mechanism import INDEPENDENT, MOST_BANDS, square_root
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 from fedpriv.privacy.sum_plan import SumPlan, plan_sum
 
@@ -72,6 +73,21 @@ def _adaptive(config: RunConfig) -> AdaptiveClipping | None:
         raise UserError(f"privacy.{error}") from error
 
 
+def turns_of(config: RunConfig) -> int | None:
+    """Return how many groups of clients take turns; None where cohorts are drawn at random."""
+    federation = config.federation
+    if federation.order is Order.random:
+        return None
+    return -(-federation.clients // (federation.cohort or federation.clients))
+
+
+def bands_of(config: RunConfig) -> int:
+    """Return over how many rounds noise is correlated: ``privacy.bands``, or as many as there are groups."""
+    if config.privacy.correlation is Correlation.none:
+        return 1
+    return config.privacy.bands or min(turns_of(config) or 1, MOST_BANDS)
+
+
 def relation_of(config: RunConfig) -> str | None:
     """Return which neighbours a run's epsilon tells apart, for records and people; None without one."""
     plans: dict[PrivacyUnit, type[SamplePlan | SumPlan]]
@@ -102,6 +118,7 @@ def _sum_plan(text: str) -> SumPlan:
     config = from_json(text)
     privacy, federation = config.privacy, config.federation
     adaptive, step = _adaptive(config), quantisation_step(config.secure.bits, config.secure.value_range)
+    bands = bands_of(config)
     try:
         return plan_sum(
             clipping_norm=privacy.clipping_norm,
@@ -111,6 +128,8 @@ def _sum_plan(text: str) -> SumPlan:
             rounds=federation.rounds,
             where=privacy.noise_by.value,
             vote=0 if adaptive is None else vote_of(privacy.clipping_norm, step),
+            matrix=INDEPENDENT if bands == 1 else square_root(bands),
+            separation=turns_of(config) or 1,
             **_target_of(config),
         )
     except ValueError as error:

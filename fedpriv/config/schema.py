@@ -63,6 +63,20 @@ class Clipping(Enum):
     adaptive = "adaptive"
 
 
+class Correlation(Enum):
+    """How the noise of client-level privacy is correlated over rounds."""
+
+    none = "none"
+    banded = "banded"
+
+
+class Order(Enum):
+    """How clients come to be in a round's cohort."""
+
+    random = "random"
+    cyclic = "cyclic"
+
+
 class Scheme(Enum):
     """How updates travel."""
 
@@ -129,11 +143,16 @@ class EvaluationConfig:
 
 @dataclass
 class FederationConfig:
-    """Clients and rounds."""
+    """Clients and rounds.
+
+    With ``order: cyclic`` clients are dealt into as few groups of at most ``cohort`` as there can be, which
+    take turns.
+    """
 
     clients: int = 8
     rounds: int = 20
     cohort: int | None = None
+    order: Order = Order.random
     min_replies: int = 2
     client_timeout_s: float = 3600.0
     start_timeout_s: float = 120.0
@@ -146,7 +165,8 @@ class PrivacyConfig:
 
     ``noise_by`` and ``clipping`` count with ``unit: client`` only, ``target_quantile`` and ``clipping_rate``
     with ``clipping: adaptive`` only, see :mod:`fedpriv.privacy.adaptive_clipping`; ``gradients`` with
-    ``unit: sample`` only, see :mod:`fedpriv.privacy.per_example`.
+    ``unit: sample`` only, see :mod:`fedpriv.privacy.per_example`; ``correlation`` and ``bands`` with ``unit:
+    client`` and ``noise_by: server`` only, see :mod:`fedpriv.privacy.matrix_mechanism`.
     """
 
     unit: PrivacyUnit = PrivacyUnit.none
@@ -159,9 +179,23 @@ class PrivacyConfig:
     clipping_rate: float = 0.2
     noise: NoiseSource = NoiseSource.secure
     noise_by: NoiseBy = NoiseBy.clients
+    correlation: Correlation = Correlation.none
+    bands: int | None = None
     gradients: Gradients = Gradients.auto
     ledger: str | None = "default"
     lifetime_epsilon: float | None = None
+
+
+@dataclass
+class AuditConfig:
+    """An audit of what a run with differential privacy claims, see :mod:`fedpriv.config.audit`.
+
+    ``client`` plants ``canaries``, each in or out by a coin, and the server says what they prove of epsilon.
+    """
+
+    enabled: bool = False
+    canaries: int = 500
+    client: int = 0
 
 
 @dataclass
@@ -231,6 +265,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     federation: FederationConfig = field(default_factory=FederationConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     secure: SecureConfig = field(default_factory=SecureConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

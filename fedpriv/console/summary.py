@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedpriv.console.wording import bytes_text, causes_text, number_text, seconds_text, wall_seconds
+from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 
 _PHASES = ("train", "encrypt", "aggregate", "decrypt", "evaluate")
@@ -27,6 +28,7 @@ def summary_table(
     epsilon_unit: str | None = None,
     relation: str | None = None,
     lifetime: str | None = None,
+    audit: str | None = None,
     parameters: int | None = None,
     readers: str | None = None,
     tracking_uri: str | None = None,
@@ -47,7 +49,8 @@ def summary_table(
         epsilon_unit: whom it protects and how it was found, where the server computes it; None where it is
             the largest that clients report.
         relation: between the data sets that epsilon tells apart; None leaves the row out.
-        lifetime: what all runs on the same data have cost; None leaves the row out.
+        lifetime: what all private runs on the same data have cost; None leaves the row out.
+        audit: what the run's canaries prove; None leaves the row out.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         readers: who can read what of the updates; None leaves the row out.
         tracking_uri: where MLflow keeps the run, free of credentials.
@@ -71,7 +74,9 @@ def summary_table(
     if relation is not None:
         epsilons.append(("  neighbours differ by", relation))
     if lifetime is not None:
-        epsilons.append(("  all runs on these data", lifetime))
+        epsilons.append(("  all private runs on the data", lifetime))
+    if audit is not None:
+        epsilons.append(("  proven by audit", audit))
     section([*epsilons, *_norm_rows(results)])
     if any(result.asked for result in results):
         read_by = [] if readers is None else [("updates are read by", readers)]
@@ -138,13 +143,15 @@ def _epsilon_text(results: Sequence[RoundResult], unit: str | None) -> str:
     last = next((result for result in reversed(results) if result.epsilon is not None), None)
     if last is None or last.epsilon is None:
         return "none (no differential privacy)"
-    stated = "" if last.delta is None else f" at delta {last.delta:.3g}"
+    stated = "" if last.delta is None else f" at delta {at_most(last.delta)}"
     whose = " (largest reported)" if any(result.asked for result in results) else ""
     if last.epsilon_reported is not None:
-        whose = f" (largest reported {last.epsilon_reported:.3g}; more by clients that did not answer)"
+        whose = f" (largest reported {at_most(last.epsilon_reported)}; more by clients that did not answer)"
     if unit is not None:
         whose = f" ({unit})"
-    return f"{last.epsilon:.3g}{stated}{whose}"
+    elif last.accountant == "rdp":
+        whose = f"{whose[:-1]}; RDP bound)" if whose else " (RDP bound)"
+    return f"{at_most(last.epsilon)}{stated}{whose}"
 
 
 def _norm_rows(results: Sequence[RoundResult]) -> list[tuple[str, str]]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from fedpriv.privacy.audit_verdict import CONFIDENCE, Verdict
+from fedpriv.privacy.purse import Lifetime
+from fedpriv.privacy.rounded import at_least, at_most
 from fedpriv.results import RoundResult
 
 
@@ -55,19 +58,32 @@ def measured_texts(result: RoundResult, metric: str, label: str) -> list[str]:
     if result.epsilon is not None:
         reported = result.epsilon_reported
         parts.append(
-            f"epsilon {result.epsilon:.3g}" + ("" if reported is None else f" ({reported:.3g} reported)")
+            f"epsilon {at_most(result.epsilon)}"
+            + ("" if reported is None else f" ({at_most(reported)} reported)")
         )
     if result.clipping_norm is not None:
         parts.append(f"clipping norm {result.clipping_norm:.3g}")
     return parts
 
 
-def lifetime_text(epsilon: float, delta: float, earlier_runs: int) -> str:
-    """Write what all runs on the same data have cost: 12.3 at delta 1e-05 (with 2 earlier runs)."""
-    runs = (
-        "no earlier run" if not earlier_runs else f"with {earlier_runs} earlier run{'s' * (earlier_runs > 1)}"
-    )
-    return f"{epsilon:.3g} at delta {delta:.3g} ({runs})"
+def lifetime_text(found: Lifetime, fewest: bool = False) -> str:
+    """Write what all private runs on the same data have cost: ``12.3 at delta 1e-05 (with 2 other runs)``.
+
+    Args:
+        found: the cost.
+        fewest: whether a release was charged at the noise of the fewest answers that it may be made of.
+    """
+    others = found.earlier_runs
+    runs = f"with {others} other run{'s' * (others > 1)}" if others else "no other run"
+    text = f"{at_most(found.spent.epsilon)} at delta {at_most(found.spent.delta)} ({runs})"
+    if fewest:
+        text += "; charged for the fewest answers"
+    return f"{text}; {seeded_text(found.seeded_runs, others + 1)}" if found.seeded_runs else text
+
+
+def seeded_text(seeded: int, runs: int) -> str:
+    """Write how many runs had noise that does not count: ``1 of 3 runs had seeded noise, which ...``."""
+    return f"{seeded} of {runs} run{'s' * (runs > 1)} had seeded noise, which protects nobody"
 
 
 def causes_text(failures: Mapping[str, int]) -> str:
@@ -79,3 +95,20 @@ def wall_seconds(result: RoundResult) -> float:
     """Add a round's phases up; encryption is part of the clients' training."""
     inside = "encrypt" if "train" in result.seconds else ""
     return sum(value for phase, value in result.seconds.items() if phase != inside)
+
+
+def audit_text(found: Verdict, listener: str) -> str:
+    """Say what an audit proves: ``at least 0.62 (95 %) of the 8 claimed; 500 canaries, heard in ...``.
+
+    Args:
+        found: the verdict.
+        listener: what it was heard in.
+    """
+    claimed = found.claimed.epsilon
+    text = (
+        f"at least {at_least(found.bound)} ({CONFIDENCE:.0%}) of the {at_most(claimed)} claimed; "
+        f"{len(found.included)} canaries, heard in {listener}"
+    ).replace("%)", " %)")
+    if found.refuted:
+        return f"REFUTED: {text}"
+    return text if found.most > claimed else f"{text}; they can prove {at_most(found.most)} at most, add more"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fedpriv.data.cache import cached_arrays
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import fingerprint
+from fedpriv.data.decoded import Example, fingerprint
 from fedpriv.data.emotions import AFFECTNET
 from fedpriv.data.expression_images import Indices, expression_dataset, folder, read_view
 from fedpriv.data.eye_region import face_view, grown_to_square
@@ -84,7 +84,7 @@ def load(
                 raise UserError(f"{listing.paths[index]}: is listed and missing; get it again")
             yield listing.paths[index]
 
-    def images(chosen: Indices) -> Iterable[NDArray[np.uint8]]:
+    def examples(chosen: Indices) -> Iterable[Example]:
         for index in chosen.tolist():
             box = listing.boxes[index] if listing.boxes else None
             yield read_view(listing.paths[index], base, view, box)
@@ -97,10 +97,9 @@ def load(
         view=view,
         parameters={},
         sources=sources,
-        images=images,
+        examples=examples,
         held_out=listing.held_out,
         max_images=max_images,
-        pictures=lambda chosen: (listing.paths[index] for index in chosen.tolist()),
     )
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from fedpriv.data import origins
 from fedpriv.errors import UserError
 from fedpriv.types import AnyArray, ByteImages
 
@@ -81,9 +83,9 @@ def cached_images(
     version: int,
     parameters: dict[str, Any],
     shape: tuple[int, int, int, int],
-    fill: Callable[[ByteImages], None],
-) -> ByteImages:
-    """Return an array of images that ``fill`` writes, once, straight into the file that keeps it.
+    fill: Callable[[ByteImages, NDArray[np.uint64]], None],
+) -> tuple[ByteImages, NDArray[np.uint64]]:
+    """Return images and their origins, which ``fill`` writes once, straight into the files that keep them.
 
     Like :func:`cached_arrays`, for arrays that need not fit into memory.
 
@@ -92,10 +94,11 @@ def cached_images(
         version: as for :func:`cached_arrays`.
         parameters: as for :func:`cached_arrays`.
         shape: (N, C, H, W); N may be 0.
-        fill: gets the writable (N, C, H, W) uint8 array, zeros at first, and writes every image.
+        fill: gets the writable (N, C, H, W) uint8 images and (N,) uint64 origins
+            (:mod:`fedpriv.data.origins`), zeros at first, and writes all of them.
 
     Returns:
-        (N, C, H, W) uint8, a read-only memory map.
+        (N, C, H, W) uint8 and (N,) uint64, read-only memory maps.
 
     Raises:
         ValueError: ``key`` is not a plain name.
@@ -103,19 +106,33 @@ def cached_images(
     """
 
     def write(folder: Path) -> None:
-        path = folder / "images.npy"
-        with _private(path) as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_2_0(file, header)
-            offset = file.tell()
-            # space is reserved now: writing to a map of a full disk would kill the process
-            os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape))
-        if math.prod(shape):
-            images = np.memmap(path, dtype=np.uint8, mode="r+", offset=offset, shape=shape)
-            fill(images)
-            images.flush()
+        with (
+            _mapped(folder / "images.npy", np.uint8, shape) as images,
+            _mapped(folder / "origins.npy", np.uint64, shape[:1]) as found,
+        ):
+            fill(images, found)
 
-    return _cached(key, version, {**parameters, "shape": list(shape)}, write)["images"]
+    facts = {**parameters, "shape": list(shape), "origins": origins.VERSION}
+    arrays = _cached(key, version, facts, write)
+    return arrays["images"], arrays["origins"]
+
+
+@contextlib.contextmanager
+def _mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[AnyArray]:
+    """Give an array of zeros that lies in a ``.npy`` file."""
+    kind = np.dtype(dtype)
+    with _private(path) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+        offset = file.tell()
+        # space is reserved now: writing to a map of a full disk would kill the process
+        os.posix_fallocate(file.fileno(), 0, offset + math.prod(shape) * kind.itemsize)
+    if not math.prod(shape):
+        yield np.zeros(shape, kind)
+        return
+    array = np.memmap(path, dtype=kind, mode="r+", offset=offset, shape=shape)
+    yield array
+    array.flush()
 
 
 def _cached(

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.decoded import Example
 from fedpriv.data.emotions import CK_PLUS
 from fedpriv.data.expression_images import Indices, expression_dataset, folder, read_view
 from fedpriv.data.eye_region import face_box, face_view
@@ -99,7 +99,7 @@ def load(
                     raise UserError(f"{path}: is missing; get it, or set data.crop=centre for cropped copies")
                 yield path
 
-    def images(chosen: Indices) -> Iterable[NDArray[np.uint8]]:
+    def examples(chosen: Indices) -> Iterable[Example]:
         for index in chosen.tolist():
             sequence, frame, _ = shown[index]
             box = _box(base, sequence.landmarks(base, frame)) if crop == "landmarks" else None
@@ -114,9 +114,8 @@ def load(
         view=view,
         parameters={"crop": crop, "frames": frames, "neutral": neutral},
         sources=sources,
-        images=images,
+        examples=examples,
         people=(np.array([place[sequence.subject] for sequence, _, _ in shown], dtype=np.int64), names),
-        pictures=lambda chosen: (shown[index][0].image(base, shown[index][1]) for index in chosen.tolist()),
     )
 
 

@@ -24,7 +24,8 @@ class ImageDataset:
         held_out: (N,) bool, True for the test part of the split that the data set's authors
             published; None where they published none.
         pairs: the published verification pairs, indices into these images; None without any.
-        origins: (N,) uint64, what each image was made from, see :mod:`fedpriv.data.origins`; None where
+        origins: (N,) uint64, what each image was made from, see :mod:`fedpriv.data.origins`; (N, K) where
+            each shows what K images of another view of the set do (a face: both eyes); None where
             the loader does not tell, so that images are known by their pixels.
 
     Raises:
@@ -57,9 +58,12 @@ class ImageDataset:
             raise ValueError(
                 f"held_out: need bool ({count},), got {self.held_out.dtype} {self.held_out.shape}"
             )
-        if self.origins is not None and (self.origins.shape != (count,) or self.origins.dtype != np.uint64):
+        if self.origins is not None and (
+            self.origins.ndim not in (1, 2) or len(self.origins) != count or self.origins.dtype != np.uint64
+        ):
             raise ValueError(
-                f"origins: need uint64 ({count},), got {self.origins.dtype} {self.origins.shape}"
+                f"origins: need uint64 ({count},) or ({count}, K), "
+                f"got {self.origins.dtype} {self.origins.shape}"
             )
         if self.class_names and count:
             if self.targets.ndim != 1 or self.targets.dtype.kind not in "iu":

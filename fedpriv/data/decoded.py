@@ -1,10 +1,10 @@
-"""Images of a data set decoded once, kept in the cache as one array."""
+"""Images of a data set decoded once, kept in the cache as one array, with what they were made from."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from fedpriv.data.cache import cached_images
 from fedpriv.progress import track
 from fedpriv.types import ByteImages
 
+Example: TypeAlias = tuple[NDArray[np.uint8], int]
+"""An image (C, H, W) and its origin, see :mod:`fedpriv.data.origins`."""
+
 
 def decoded_images(
     name: str,
@@ -20,8 +23,8 @@ def decoded_images(
     parameters: dict[str, Any],
     sources: Iterable[Path],
     shape: tuple[int, int, int, int],
-    images: Callable[[], Iterable[NDArray[np.uint8]]],
-) -> ByteImages:
+    examples: Callable[[], Iterable[Example]],
+) -> tuple[ByteImages, NDArray[np.uint64]]:
     """Return all images of a data set, from the cache if its files have not changed since.
 
     Args:
@@ -30,22 +33,23 @@ def decoded_images(
         parameters: what else the pixels depend on (size, colour, choice of images); must be JSON.
         sources: every file that is read; name, size and time of change tell whether it is the same.
         shape: (N, C, H, W) of the result.
-        images: yields N arrays of shape (C, H, W), in order; called only when the cache has none.
+        examples: yields N images of shape (C, H, W) and their origins, in order; called only when the
+            cache has none.
 
     Returns:
-        (N, C, H, W) uint8, a read-only memory map.
+        (N, C, H, W) uint8 and (N,) uint64 origins, read-only memory maps.
 
     Raises:
-        ValueError: when ``images`` yields another number of images or another shape.
-        UserError: what ``images`` raises, or when the cache cannot be written.
+        ValueError: when ``examples`` yields another number of images or another shape.
+        UserError: what ``examples`` raises, or when the cache cannot be written.
     """
 
-    def fill(target: ByteImages) -> None:
+    def fill(images: ByteImages, origins: NDArray[np.uint64]) -> None:
         count = 0
-        for image in track(images(), f"decode {name}", shape[0]):
+        for image, origin in track(examples(), f"decode {name}", shape[0]):
             if count == shape[0] or image.shape != shape[1:] or image.dtype != np.uint8:
                 raise ValueError(f"{name}: image {count} is {image.dtype} {image.shape}, promised {shape}")
-            target[count] = image
+            images[count], origins[count] = image, origin
             count += 1
         if count != shape[0]:
             raise ValueError(f"{name}: {count} images, promised {shape[0]}")

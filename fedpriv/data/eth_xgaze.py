@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
 from fedpriv.data.gaze_files import cached_labels, check_least, data_folder, spread
+from fedpriv.data.origins import of_pixels
 from fedpriv.errors import UserError
 from fedpriv.formats.crop import resize
 from fedpriv.formats.eth_xgaze import SPLIT, read_faces, read_gaze, read_training_files
@@ -76,17 +76,19 @@ def load(
     starts = np.cumsum(known["counts"]) - known["counts"]
     rows = np.concatenate([start + part for start, part in zip(starts, chosen, strict=True)])
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         for path, part in zip(paths, chosen, strict=True):
             for face in read_faces(path, folder, part):
-                yield resize(face, size, size, colour)
+                yield resize(face, size, size, colour), of_pixels(face)
 
     parameters = {"size": size, "colour": colour, "max_images": max_images}
     shape = (len(rows), 3 if colour else 1, size, size)
+    images, origins = decoded_images("eth_xgaze", _VERSION, parameters, paths, shape, examples)
     return ImageDataset(
         name="eth_xgaze",
-        images=decoded_images("eth_xgaze", _VERSION, parameters, paths, shape, images),
+        images=images,
         targets=known["gaze"][rows],
         subjects=np.repeat(np.arange(len(paths), dtype=np.int64), [len(part) for part in chosen]),
         subject_names=tuple(path.stem for path in paths),
+        origins=origins,
     )

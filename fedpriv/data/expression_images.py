@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
 from fedpriv.data.emotions import EMOTIONS, LabelTable, canonical
 from fedpriv.data.eye_region import FaceView
-from fedpriv.data.origins import of_files
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.crop import Box, read_picture
+from fedpriv.formats.crop import Box, decode_picture
+from fedpriv.formats.files import read_input
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES
 
 Indices = NDArray[np.int64]
 
@@ -30,11 +32,10 @@ def expression_dataset(
     view: FaceView,
     parameters: dict[str, Any],
     sources: Callable[[Indices], Iterable[Path]],
-    images: Callable[[Indices], Iterable[NDArray[np.uint8]]],
+    examples: Callable[[Indices], Iterable[Example]],
     held_out: NDArray[np.bool_] | None = None,
     people: tuple[Indices, tuple[str, ...]] | None = None,
     max_images: int | None = None,
-    pictures: Callable[[Indices], Iterable[Path]] | None = None,
 ) -> ImageDataset:
     """Keep the images that show one of the seven expressions, and decode them once.
 
@@ -48,14 +49,12 @@ def expression_dataset(
         view: what the images show.
         parameters: what else the pixels depend on.
         sources: the files read for the images at some indices.
-        images: yields the images at some indices, each of ``view.shape``.
+        examples: yields the images at some indices, each of ``view.shape``, and their origins.
         held_out: (N,) the published test part.
         people: (N,) index of the person of each image, and the people's names; None where the data
             name nobody: every image then counts as its own person, ``image000123`` by its index among
             the N.
         max_images: keep at most so many, evenly spaced over the data set; None keeps all.
-        pictures: the one file that each of the images at some indices is cut out of; None where there is
-            no file for each.
 
     Raises:
         UserError: when ``max_images`` is below 1, or no image shows one of the seven expressions.
@@ -83,17 +82,18 @@ def expression_dataset(
     else:
         present, subjects = np.unique(people[0][kept], return_inverse=True)
         names = tuple(people[1][index] for index in present)
+    images, origins = decoded_images(
+        name, version, facts, sources(kept), (len(kept), *view.shape), lambda: examples(kept)
+    )
     return ImageDataset(
         name=name,
-        images=decoded_images(
-            name, version, facts, sources(kept), (len(kept), *view.shape), lambda: images(kept)
-        ),
+        images=images,
         targets=found.targets[chosen],
         subjects=subjects.astype(np.int64),
         subject_names=names,
         class_names=EMOTIONS,
         held_out=None if held_out is None else held_out[kept],
-        origins=None if pictures is None else of_files(name, list(pictures(kept))),
+        origins=origins,
     )
 
 
@@ -109,14 +109,17 @@ def folder(root: str, hint: str) -> Path:
     return path.resolve()
 
 
-def read_view(path: Path, root: Path, view: FaceView, box: Box | None) -> NDArray[np.uint8]:
+def read_view(path: Path, root: Path, view: FaceView, box: Box | None) -> Example:
     """Decode one file and cut ``view`` out of it, see :meth:`fedpriv.data.eye_region.FaceView.of`.
+
+    Every view of a file has the file's origin.
 
     Raises:
         UserError: when the file is damaged, lies outside ``root``, or the box does not fit its image.
     """
-    picture = read_picture(path, root, view.colour)
+    content = read_input(path, MAX_FILE_BYTES, root)
+    picture = decode_picture(content, path, view.colour)
     try:
-        return view.of(picture, box)
+        return view.of(picture, box), of_bytes(content)
     except ValueError as error:
         raise FormatError(path, None, f"the face does not fit: {error}; mend its annotation") from error

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.decoded import Example
 from fedpriv.data.emotions import FER2013
 from fedpriv.data.expression_images import Indices, expression_dataset
 from fedpriv.data.eye_region import face_view
+from fedpriv.data.origins import of_pixels
 from fedpriv.errors import UserError
 from fedpriv.formats.fer2013 import SIDE, USAGES, read_images, read_labels
 
@@ -66,9 +67,9 @@ def load(
     elif use_public != "drop":
         raise UserError(f"data.use_public={use_public}: {path} has no column Usage; name fer2013.csv")
 
-    def images(chosen: Indices) -> Iterable[NDArray[np.uint8]]:
-        faces = read_images(path, rows[chosen])
-        return faces if region == "face" else (view.of(face[0, :, :, None]) for face in faces)
+    def examples(chosen: Indices) -> Iterable[Example]:
+        for face in read_images(path, rows[chosen]):
+            yield face if region == "face" else view.of(face[0, :, :, None]), of_pixels(face)
 
     return expression_dataset(
         name="fer2013",
@@ -78,7 +79,7 @@ def load(
         view=view,
         parameters={"use_public": use_public},
         sources=lambda _: [path],
-        images=images,
+        examples=examples,
         held_out=held_out,
         max_images=max_images,
     )

@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
 from fedpriv.data.gaze_convention import gaze_to_point, mirror_gaze, mirror_image
 from fedpriv.data.gaze_files import cached_labels, check_least, data_folder, spread
+from fedpriv.data.origins import of_bytes, second
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.crop import crop_resize, read_picture
+from fedpriv.formats.crop import crop_resize, decode_picture
+from fedpriv.formats.files import read_input
 from fedpriv.formats.gazecapture import Recording, list_recordings, read_recording, sources
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES
 from fedpriv.progress import track
 from fedpriv.types import AnyArray
 
@@ -65,7 +68,7 @@ def load(
     Returns:
         ``images`` (N, 1, 36, 60) or (N, 3, size, size) uint8, a read-only map; ``targets`` (N, 2) float32
         radians; ``held_out`` as published; people named like their folders, those without a
-        valid frame left out.
+        valid frame left out; ``origins`` (N,) for eyes, (N, 2) for faces, which hold both.
 
     Raises:
         UserError: the root or a setting is wrong, or a file is not as it should be.
@@ -110,14 +113,16 @@ def load(
     if region == "eye":
         gaze = np.stack([gaze, mirror_gaze(gaze)], axis=1).reshape(-1, 2)
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         for index in kept:
             recording = read_recording(people[index], folder)
             for row in chosen(recording):
                 path = people[index] / "frames" / recording.frames[row]
-                picture = read_picture(path, folder, region == "face")
+                content = read_input(path, MAX_FILE_BYTES, folder)
+                picture, frame = decode_picture(content, path, region == "face"), of_bytes(content)
                 try:
-                    yield from _crops(picture, recording, int(row), region, size)
+                    for crop in _crops(picture, recording, int(row), region, size):
+                        yield crop, frame
                 except ValueError as error:
                     raise FormatError(path, None, str(error)) from error
 
@@ -131,13 +136,17 @@ def load(
     shape = (len(gaze), 1, EYE_HEIGHT, EYE_WIDTH) if region == "eye" else (len(gaze), 3, size, size)
     tested = _SPLITS[2:] if validation == "train" else _SPLITS[1:]
     held_out = np.isin(known["splits"][kept], [_SPLITS.index(split) for split in tested])
+    images, frame_origins = decoded_images("gazecapture", _VERSION, parameters, files, shape, examples)
+    # left and right eyes alternate: one frame, two examples
+    origins = np.stack([frame_origins[::eyes], second(frame_origins[::eyes])], axis=1)
     return ImageDataset(
         name=f"gazecapture:{region}",
-        images=decoded_images("gazecapture", _VERSION, parameters, files, shape, images),
+        images=images,
         targets=gaze.astype(np.float32),
         subjects=np.repeat(np.arange(len(kept), dtype=np.int64), counts * eyes),
         subject_names=tuple(people[index].name for index in kept),
         held_out=np.repeat(held_out, counts * eyes),
+        origins=origins.reshape(-1) if region == "eye" else origins,
     )
 
 

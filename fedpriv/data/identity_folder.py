@@ -6,9 +6,10 @@ import numpy as np
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.origins import of_files
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import UserError
-from fedpriv.formats.identity_folder import list_identities, read_image
+from fedpriv.formats.files import read_input
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES, decode_image, list_identities
 
 CARD = DatasetCard(
     name="identity_folder",
@@ -76,14 +77,16 @@ def load(
         )
     subjects = np.repeat(np.arange(len(people), dtype=np.int64), [len(files) for _, files in people])
     images = np.empty((len(subjects), 3 if colour else 1, height, width), dtype=np.uint8)
-    paths = [path for _, files in people for path in files]
-    for row, path in zip(images, paths, strict=True):
-        row[...] = read_image(path, height, width, colour)
+    origins = np.empty(len(images), dtype=np.uint64)
+    for row, path in enumerate(path for _, files in people for path in files):
+        content = read_input(path, MAX_FILE_BYTES)
+        images[row] = decode_image(content, path, height, width, colour)
+        origins[row] = of_bytes(content)
     return ImageDataset(
         name=f"identity_folder:{folder.resolve().name}",
         images=images,
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(name for name, _ in people),
-        origins=of_files("identity_folder", paths),
+        origins=origins,
     )

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import UserError
-from fedpriv.formats.identity_folder import list_identities, read_image
+from fedpriv.formats.files import read_input
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES, decode_image, list_identities
 from fedpriv.formats.lfw_pairs import LfwPairs, image_path, read_pairs
 from fedpriv.pairs import FOLDS, VerificationPairs
 
@@ -75,23 +76,22 @@ def load(
     number = {name: index for index, name in enumerate(names)}
     subjects = np.array([number[path.parent.name] for path in paths], dtype=np.int64)
 
-    def images() -> Iterator[NDArray[np.uint8]]:
-        return (read_image(path, height, width, colour, centre) for path in paths)
+    def examples() -> Iterator[Example]:
+        for path in paths:
+            content = read_input(path, MAX_FILE_BYTES)
+            yield decode_image(content, path, height, width, colour, centre), of_bytes(content)
 
+    parameters = {"colour": colour, "centre": centre}
+    shape = (len(paths), 3 if colour else 1, height, width)
+    images, origins = decoded_images("lfw", _VERSION, parameters, paths, shape, examples)
     return ImageDataset(
         name="lfw",
-        images=decoded_images(
-            "lfw",
-            _VERSION,
-            {"colour": colour, "centre": centre},
-            paths,
-            (len(paths), 3 if colour else 1, height, width),
-            images,
-        ),
+        images=images,
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(names),
         pairs=_pairs(base, protocol, paths),
+        origins=origins,
     )
 
 

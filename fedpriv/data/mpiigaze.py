@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
 from fedpriv.data.gaze_convention import gaze_from_vector, mirror_gaze, mirror_image
 from fedpriv.data.gaze_files import cached_labels, check_least, data_folder, spread
+from fedpriv.data.origins import of_pixels
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.mpiigaze import HEIGHT, NORMALIZED, SAMPLE_LISTS, WIDTH, Sample, read_day, read_samples
 from fedpriv.progress import track
@@ -41,6 +42,15 @@ class _Person:
     name: str
     days: tuple[Path, ...]
     samples: Path
+
+
+@dataclass(frozen=True)
+class _Eyes:
+    """Eyes of a person: (N, 36, 60) as published, gaze (N, 2) as mirrored, which ones are right eyes (N,)."""
+
+    images: NDArray[np.uint8]
+    gaze: NDArray[np.float64]
+    right: NDArray[np.bool_]
 
 
 def load(
@@ -80,26 +90,30 @@ def load(
             raise UserError(f"data.root={root}: has no '{path.relative_to(folder)}'; {CARD.hint}")
     parameters = {"subset": subset, "people": [person.name for person in people], "max_images": max_images}
 
-    def eyes(person: _Person) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    def eyes(person: _Person) -> _Eyes:
         return _sampled(folder, person, max_images) if evaluation else _all(folder, person, max_images)
 
     def labels() -> dict[str, AnyArray]:
-        gaze = [eyes(person)[1] for person in track(people, "read the labels of mpiigaze")]
+        gaze = [eyes(person).gaze for person in track(people, "read the labels of mpiigaze")]
         counts = np.array([len(part) for part in gaze], dtype=np.int64)
         return {"gaze": np.concatenate(gaze).astype(np.float32), "counts": counts}
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         for person in people:
-            yield from eyes(person)[0][:, None]
+            found = eyes(person)
+            for image, right in zip(found.images, found.right, strict=True):
+                yield (mirror_image(image) if right else image)[None], of_pixels(image)
 
     known = cached_labels("mpiigaze", _VERSION, parameters, sources, labels)
     shape = (len(known["gaze"]), 1, HEIGHT, WIDTH)
+    images, origins = decoded_images("mpiigaze", _VERSION, parameters, sources, shape, examples)
     return ImageDataset(
         name=f"mpiigaze:{subset}",
-        images=decoded_images("mpiigaze", _VERSION, parameters, sources, shape, images),
+        images=images,
         targets=np.array(known["gaze"]),
         subjects=np.repeat(np.arange(len(people), dtype=np.int64), known["counts"]),
         subject_names=tuple(person.name for person in people),
+        origins=origins,
     )
 
 
@@ -117,14 +131,12 @@ def _people(folder: Path) -> list[_Person]:
     ]
 
 
-def _sampled(
-    folder: Path, person: _Person, most: int | None
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _sampled(folder: Path, person: _Person, most: int | None) -> _Eyes:
     """Return the eyes that the person's evaluation list names, in its order."""
     listed = read_samples(person.samples, folder)
     lines = spread(len(listed), most)
     images = np.empty((len(lines), HEIGHT, WIDTH), dtype=np.uint8)
-    gaze = np.empty((len(lines), 2))
+    gaze, right = np.empty((len(lines), 2)), np.zeros(len(lines), dtype=np.bool_)
     of_day: dict[str, list[tuple[int, Sample]]] = {}
     for row, line in enumerate(lines):
         of_day.setdefault(listed[line].day, []).append((row, listed[line]))
@@ -144,18 +156,19 @@ def _sampled(
                 images[row] = day.left.images[frame]
                 gaze[row] = gaze_from_vector(day.left.gaze[frame])
             else:
-                images[row] = mirror_image(day.right.images[frame])
+                images[row], right[row] = day.right.images[frame], True
                 gaze[row] = mirror_gaze(gaze_from_vector(day.right.gaze[frame]))
-    return images, gaze
+    return _Eyes(images, gaze, right)
 
 
-def _all(folder: Path, person: _Person, most: int | None) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _all(folder: Path, person: _Person, most: int | None) -> _Eyes:
     """Return both eyes of every frame."""
     images = [np.zeros((0, HEIGHT, WIDTH), dtype=np.uint8)]
-    gaze = [np.zeros((0, 2))]
+    gaze, right = [np.zeros((0, 2))], [np.zeros(0, dtype=np.bool_)]
     for path in person.days:
         day = read_day(path, folder)
-        images += [day.left.images, mirror_image(day.right.images)]
+        images += [day.left.images, day.right.images]
         gaze += [gaze_from_vector(day.left.gaze), mirror_gaze(gaze_from_vector(day.right.gaze))]
+        right.append(np.repeat([False, True], len(day.filenames)))
     rows = spread(sum(map(len, gaze)), most)
-    return np.concatenate(images)[rows], np.concatenate(gaze)[rows]
+    return _Eyes(np.concatenate(images)[rows], np.concatenate(gaze)[rows], np.concatenate(right)[rows])

@@ -1,57 +1,74 @@
 """Which photograph an image was made from: a digest of the file, or record, that it was decoded from.
 
 Two runs on one photograph add up in the privacy ledger, at whatever size, crop and colour it was loaded.
+Whoever reads the bytes digests them: nothing is read twice for it.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.data.cache import cached_arrays
-from fedpriv.data.decoded import fingerprint
-from fedpriv.formats.files import open_input
-from fedpriv.formats.identity_folder import MAX_FILE_BYTES
-from fedpriv.progress import track
+VERSION = 1
+"""Of all definitions here. A change makes every photograph another one to every ledger: don't."""
 
-_DOMAIN = b"fedpriv origin 1\0"
-
-
-def of_contents(contents: Iterable[bytes | memoryview], count: int) -> NDArray[np.uint64]:
-    """Return the first 8 bytes, little-endian, of SHA-256 over a domain and each of ``count`` contents."""
-    found = np.empty(count, np.uint64)
-    for row, content in enumerate(track(contents, "identify images", count)):
-        digest = hashlib.sha256(_DOMAIN)
-        digest.update(content)
-        found[row] = _head(digest.digest())
-    return found
+_FILE = b"fedpriv origin 1\0"
+_PIXELS = b"fedpriv origin 1 pixels\0"
+_RENDERED = b"fedpriv origin 1 rendered\0"
+_SECOND = np.uint64(0x9E3779B97F4A7C15)
 
 
-def of_files(name: str, paths: Sequence[Path]) -> NDArray[np.uint64]:
-    """Return the digest of each file's bytes as :func:`of_contents` makes it, read once and then cached.
+def of_bytes(content: bytes | memoryview) -> int:
+    """Return what identifies an image file: the first 8 bytes, little-endian, of SHA-256.
 
-    The same file under another name, or in a record, has the same digest.
+    The same file under another name, or in a record, has the same origin.
 
     Args:
-        name: of the data set; letters, digits and underscores.
-        paths: one file for each image, checked by whoever decodes them.
+        content: all of the file.
+    """
+    return _head(_FILE, content)
+
+
+def of_pixels(image: NDArray[np.uint8]) -> int:
+    """Return what identifies an image that is published as an array: SHA-256 of its shape and pixels.
+
+    Where it lies, and how it is compressed or written out there, does not matter.
+
+    Args:
+        image: uint8 as published: not resized, turned or mirrored.
 
     Raises:
-        UserError: when a file is missing or too large.
+        ValueError: for another dtype.
     """
-
-    def build() -> dict[str, NDArray[np.uint64]]:
-        found = np.empty(len(paths), np.uint64)
-        for row, path in enumerate(track(paths, f"identify {name}", len(paths))):
-            with open_input(path, MAX_FILE_BYTES) as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.sha256(_DOMAIN))
-            found[row] = _head(digest.digest())
-        return {"origins": found}
-
-    return cached_arrays(f"origins_{name}", 1, {"sources": fingerprint(paths)}, build)["origins"]
+    if image.dtype != np.uint8:
+        raise ValueError(f"image: need uint8, got {image.dtype}")
+    shape = np.array([image.ndim, *image.shape], "<u4").tobytes()
+    return _head(_PIXELS + shape, np.ascontiguousarray(image).data)
 
 
-def _head(digest: bytes) -> int:
-    return int.from_bytes(digest[:8], "little")
+def of_rendered(name: str, version: int, seed: int, person: int, count: int) -> NDArray[np.uint64]:
+    """Return what identifies pictures 0 to ``count - 1`` of a rendered person, (count,) uint64.
+
+    The picture's number counts, not its pixels: at another size it is the same picture, as a photograph
+    would be.
+
+    Args:
+        name: of the data set.
+        version: of its renderer.
+        seed: of the data set.
+        person: number of the person.
+        count: of pictures.
+    """
+    recipe = f"{name} {version} {seed} {person} ".encode()
+    return np.array([_head(_RENDERED, recipe + b"%d" % number) for number in range(count)], np.uint64)
+
+
+def second(origins: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the origins of the second images cut out of the same photographs, e.g. of right eyes."""
+    return origins ^ _SECOND
+
+
+def _head(domain: bytes, content: bytes | memoryview) -> int:
+    digest = hashlib.sha256(domain)
+    digest.update(content)
+    return int.from_bytes(digest.digest()[:8], "little")

@@ -6,9 +6,10 @@ import numpy as np
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.origins import of_files
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import UserError
-from fedpriv.formats.identity_folder import open_image, read_image
+from fedpriv.formats.files import read_input
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES, decode_image, open_image
 
 CARD = DatasetCard(
     name="orl",
@@ -53,19 +54,21 @@ def load(root: str, height: int = 56, width: int = 46, max_people: int | None = 
         raise UserError(f"data.root={root}: no such folder; {CARD.hint}")
     boundary = folder.resolve()
     images = np.empty((people * IMAGES, 1, height, width), dtype=np.uint8)
+    origins = np.empty(len(images), dtype=np.uint64)
     paths = [folder / f"s{row // IMAGES + 1}" / f"{row % IMAGES + 1}.pgm" for row in range(people * IMAGES)]
     for row, path in enumerate(paths):
         if not path.is_file():
             raise UserError(f"data.root={root}: {path.parent.name}/{path.name} is missing; {CARD.hint}")
         if not path.resolve().is_relative_to(boundary):
             raise UserError(f"{path}: a symbolic link that leaves {boundary}; copy the file into the folder")
-        with open_image(path, path) as image:
+        content = read_input(path, MAX_FILE_BYTES)
+        with open_image(content, path) as image:
             if image.size != SIZE:
                 raise UserError(
                     f"{path}: {image.width} x {image.height} pixels, ORL's have {SIZE[0]} x {SIZE[1]}; "
                     "use data=identity_folder for other faces"
                 )
-        images[row] = read_image(path, height, width)
+        images[row], origins[row] = decode_image(content, path, height, width), of_bytes(content)
     subjects = np.repeat(np.arange(people, dtype=np.int64), IMAGES)
     return ImageDataset(
         name="orl",
@@ -73,5 +76,5 @@ def load(root: str, height: int = 56, width: int = 46, max_people: int | None = 
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"s{person + 1}" for person in range(people)),
-        origins=of_files("orl", paths),
+        origins=origins,
     )

@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.decoded import Example
 from fedpriv.data.emotions import RAF_DB
 from fedpriv.data.expression_images import Indices, expression_dataset, folder, read_view
 from fedpriv.data.eye_region import face_view, grown_to_square
@@ -76,7 +74,7 @@ def load(
             if not aligned:
                 yield box_path(base, listed.names[index])
 
-    def decode(chosen: Indices) -> Iterable[NDArray[np.uint8]]:
+    def examples(chosen: Indices) -> Iterable[Example]:
         for index in chosen.tolist():
             box = None if aligned else grown_to_square(read_box(base, listed.names[index]))
             yield read_view(path(index), base, view, box)
@@ -89,8 +87,7 @@ def load(
         view=view,
         parameters={"images": images},
         sources=sources,
-        images=decode,
+        examples=examples,
         held_out=listed.test,
         max_images=max_images,
-        pictures=lambda chosen: map(path, chosen.tolist()),
     )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from fedpriv.data.cache import cached_arrays
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images, fingerprint
-from fedpriv.data.origins import of_contents
+from fedpriv.data.decoded import Example, decoded_images, fingerprint
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import FormatError, UserError
 from fedpriv.formats.face_rec import FaceRec
 from fedpriv.formats.identity_folder import decode_image
@@ -88,7 +88,7 @@ def load(
     offsets, labels = table["offsets"][rows], table["labels"][rows]
     order = np.lexsort((offsets, labels))
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         with RecordReader(rec) as reader:
             for offset, label in zip(offsets[order].tolist(), labels[order].tolist(), strict=True):
                 header, content = unpack_image_record(reader.read_at(offset), rec, offset)
@@ -96,33 +96,20 @@ def load(
                 if (own := class_label(header, rec, offset)) != label:
                     reason = f"an image of label {own} among those of identity {label}; write the file anew"
                     raise FormatError(rec, offset, reason)
-                yield decode_image(content, f"{rec}: offset {offset}", height, width, colour)
+                image = decode_image(content, f"{rec}: offset {offset}", height, width, colour)
+                yield image, of_bytes(content)
 
-    def contents() -> Iterator[bytes | memoryview]:
-        with RecordReader(rec) as reader:
-            for offset in offsets[order].tolist():
-                yield unpack_image_record(reader.read_at(offset), rec, offset)[1]
-
+    parameters = {"colour": colour, "min_images": min_images, "people": len(chosen)}
+    shape = (len(order), 3 if colour else 1, height, width)
+    images, origins = decoded_images("recordio", _VERSION, parameters, sources, shape, examples)
     subjects = np.searchsorted(chosen, labels[order]).astype(np.int64)
     return ImageDataset(
         name=f"recordio:{rec.stem}",
-        images=decoded_images(
-            "recordio",
-            _VERSION,
-            {"colour": colour, "min_images": min_images, "people": len(chosen)},
-            sources,
-            (len(order), 3 if colour else 1, height, width),
-            images,
-        ),
+        images=images,
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"{label:08d}" for label in chosen.tolist()),
-        origins=cached_arrays(
-            "origins_recordio",
-            _VERSION,
-            {"sources": fingerprint(sources), "min_images": min_images, "people": len(chosen)},
-            lambda: {"origins": of_contents(contents(), len(order))},
-        )["origins"],
+        origins=origins,
     )
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedpriv.data.cache import cached_images
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.data.emotions import EMOTIONS
+from fedpriv.data.origins import of_rendered
 from fedpriv.data.synthetic.face_identity import draw_person
 from fedpriv.data.synthetic.face_landmarks import eye_camera, face_camera
 from fedpriv.data.synthetic.face_moods import draw_emotions
@@ -113,24 +115,24 @@ def load(
         )
     drawn = [draw_emotions(seed, person, images_per_person, label_noise) for person in range(people)]
 
-    def fill(images: ByteImages) -> None:
+    def fill(images: ByteImages, origins: NDArray[np.uint64]) -> None:
         for person in track(range(people), "synthetic_expressions", people):
-            start = person * images_per_person
+            rows = slice(person * images_per_person, (person + 1) * images_per_person)
             shown = [int(emotion) for emotion in drawn[person][0]]
-            images[start : start + images_per_person] = render_expressions(seed, person, shown, region)
+            images[rows] = render_expressions(seed, person, shown, region)
+            # the eye region shows the same person at the same moment
+            origins[rows] = of_rendered("synthetic_expressions", _VERSION, seed, person, images_per_person)
 
     where = _REGIONS[region]
+    parameters = {"people": people, "images_per_person": images_per_person, "region": region, "seed": seed}
+    shape = (count, 1, where.height, where.width)
+    images, origins = cached_images("synthetic_expressions", _VERSION, parameters, shape, fill)
     return ImageDataset(
         name="synthetic_expressions",
-        images=cached_images(
-            "synthetic_expressions",
-            _VERSION,
-            {"people": people, "images_per_person": images_per_person, "region": region, "seed": seed},
-            (count, 1, where.height, where.width),
-            fill,
-        ),
+        images=images,
         targets=np.concatenate([labels for _, labels in drawn]),
         subjects=np.repeat(np.arange(people, dtype=np.int64), images_per_person),
         subject_names=tuple(f"face{person:04d}" for person in range(people)),
         class_names=EMOTIONS,
+        origins=origins,
     )

@@ -3,10 +3,12 @@
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedpriv.data.cache import cached_images
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
+from fedpriv.data.origins import of_rendered
 from fedpriv.data.synthetic.face_identity import draw_person
 from fedpriv.data.synthetic.face_landmarks import aligned_camera
 from fedpriv.data.synthetic.face_priors import PORTRAITS, draw_views
@@ -75,24 +77,21 @@ def load(*, people: int = 60, images_per_person: int = 20, size: int = 56, seed:
             f"{count} images are more than {_MOST_PIXELS >> 30} GiB; lower one of them"
         )
 
-    def fill(images: ByteImages) -> None:
+    def fill(images: ByteImages, origins: NDArray[np.uint64]) -> None:
         for person in track(range(people), "synthetic_faces", people):
-            start = person * images_per_person
-            images[start : start + images_per_person] = render_portraits(
-                seed, person, images_per_person, size
-            )
+            rows = slice(person * images_per_person, (person + 1) * images_per_person)
+            images[rows] = render_portraits(seed, person, images_per_person, size)
+            origins[rows] = of_rendered("synthetic_faces", _VERSION, seed, person, images_per_person)
 
     subjects = np.repeat(np.arange(people, dtype=np.int64), images_per_person)
+    parameters = {"people": people, "images_per_person": images_per_person, "size": size, "seed": seed}
+    shape = (count, 3, size, size)
+    images, origins = cached_images("synthetic_faces", _VERSION, parameters, shape, fill)
     return ImageDataset(
         name="synthetic_faces",
-        images=cached_images(
-            "synthetic_faces",
-            _VERSION,
-            {"people": people, "images_per_person": images_per_person, "size": size, "seed": seed},
-            (count, 3, size, size),
-            fill,
-        ),
+        images=images,
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"face{person:04d}" for person in range(people)),
+        origins=origins,
     )

@@ -4,15 +4,17 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
 from fedpriv.data.gaze_convention import gaze_from_unity
 from fedpriv.data.gaze_files import cached_labels, check_least, data_folder, spread
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import FormatError, UserError
-from fedpriv.formats.crop import crop_resize, read_picture
+from fedpriv.formats.crop import crop_resize, decode_picture
+from fedpriv.formats.files import read_input
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES
 from fedpriv.formats.unityeyes import eye_box, list_eyes, read_label
 from fedpriv.progress import track
 from fedpriv.types import AnyArray
@@ -66,20 +68,24 @@ def load(root: str, max_images: int | None = None) -> ImageDataset:
         looks = [read_label(path, folder).look for path in track(paths, "read the labels of unityeyes")]
         return {"gaze": gaze_from_unity(np.stack(looks)).astype(np.float32)}
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         for path in paths:
-            picture = read_picture(path.with_suffix(".jpg"), folder, colour=False)
+            content = read_input(path.with_suffix(".jpg"), MAX_FILE_BYTES, folder)
+            picture = decode_picture(content, path.with_suffix(".jpg"), colour=False)
             box = eye_box(read_label(path, folder), picture.shape[0], HEIGHT, WIDTH)
             try:
-                yield crop_resize(picture, box, HEIGHT, WIDTH)
+                yield crop_resize(picture, box, HEIGHT, WIDTH), of_bytes(content)
             except ValueError as error:
                 raise FormatError(path, None, str(error)) from error
 
     known = cached_labels("unityeyes", _VERSION, {}, files, labels)
+    shape = (len(paths), 1, HEIGHT, WIDTH)
+    images, origins = decoded_images("unityeyes", _VERSION, {}, files, shape, examples)
     return ImageDataset(
         name="unityeyes",
-        images=decoded_images("unityeyes", _VERSION, {}, files, (len(paths), 1, HEIGHT, WIDTH), images),
+        images=images,
         targets=np.array(known["gaze"]),
         subjects=np.arange(len(paths), dtype=np.int64),
         subject_names=tuple(f"image{index:06d}" for index in range(len(paths))),
+        origins=origins,
     )

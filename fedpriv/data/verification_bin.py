@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.data.card import DatasetCard
 from fedpriv.data.dataset import ImageDataset
-from fedpriv.data.decoded import decoded_images
+from fedpriv.data.decoded import Example, decoded_images
+from fedpriv.data.origins import of_bytes
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import decode_image
 from fedpriv.formats.pair_records import read_pair_records
@@ -70,25 +70,24 @@ def load(
     if not ((genuine > 0) & (genuine < 1)).all():
         raise UserError(f"{path}: a fold without pairs of one kind; order the pairs fold by fold")
 
-    def images() -> Iterator[NDArray[np.uint8]]:
+    def examples() -> Iterator[Example]:
         for place, content in enumerate(contents):
-            yield decode_image(content, f"{path}: image {place}", height, width, colour)
+            image = decode_image(content, f"{path}: image {place}", height, width, colour)
+            yield image, of_bytes(content)
 
+    shape = (len(contents), 3 if colour else 1, height, width)
+    images, origins = decoded_images(
+        "verification_bin", _VERSION, {"colour": colour}, [path], shape, examples
+    )
     subjects = np.arange(len(contents), dtype=np.int64)
     return ImageDataset(
         name=f"verification_bin:{path.stem}",
-        images=decoded_images(
-            "verification_bin",
-            _VERSION,
-            {"colour": colour},
-            [path],
-            (len(contents), 3 if colour else 1, height, width),
-            images,
-        ),
+        images=images,
         targets=subjects.copy(),
         subjects=subjects,
         subject_names=tuple(f"image{place:06d}" for place in range(len(contents))),
         pairs=VerificationPairs(left=subjects[::2].copy(), right=subjects[1::2].copy(), same=issame),
+        origins=origins,
     )
 
 

@@ -3,22 +3,14 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from fedpriv.arguments import Parser
 from fedpriv.enrol.words import grouped, ungrouped, whole
 from fedpriv.errors import UserError
 from fedpriv.he.cards import CLIENT, HOLDER
 from fedpriv.he.provision import enrolment_file
 
 _OVERRIDES = "settings of the runs, as for `fedpriv run`, e.g. secure=bfv_committee secure.min_clients=3"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, as all of fedpriv does."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
-        raise UserError(f"{self.prog.removeprefix('fedpriv ')}: {message}; see `{self.prog} --help`")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -192,8 +184,8 @@ def _all(arguments: list[str]) -> None:
     )
 
 
-def _parser(name: str, function: Callable[[list[str]], None], examples: str, more: str = "") -> _Parser:
-    return _Parser(
+def _parser(name: str, function: Callable[[list[str]], None], examples: str, more: str = "") -> Parser:
+    return Parser(
         prog=f"fedpriv enrol {name}",
         description=function.__doc__,
         epilog=f"{more}\n\nexamples:\n  {examples}".strip(),
@@ -202,7 +194,7 @@ def _parser(name: str, function: Callable[[list[str]], None], examples: str, mor
     )
 
 
-def _takes_overrides(parser: _Parser) -> None:
+def _takes_overrides(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=_OVERRIDES)
 
 

@@ -13,7 +13,10 @@ from fedpriv.he.envelope import Draft, Header
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.packing import NonFiniteUpdate
 from fedpriv.he.packing_plan import coarse_fraction
+from fedpriv.privacy import accounting
 from fedpriv.privacy.charge import Concentrated, SampledGaussian
+from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.party_of_run import PartyOfRun
 from fedpriv.privacy.purse import BudgetSpent
 from fedpriv.seeding import derive, generator
 from fedpriv.training.parameters import FlatParameters
@@ -33,7 +36,8 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
 
     Raises:
         MessageError: ``budget_spent`` when the round would pass the target epsilon, or what all runs may
-            spend, or, with client-level privacy, is none of the planned ones,
+            spend, or, with client-level privacy, is none of the planned ones, ``too_soon`` when it comes
+            before this client's turn, on which client-level privacy may rest,
             ``non_finite`` when training diverged, ``malformed`` for a bad request, ``wrong_run``
             for one of another run, ``wrong_round`` before the first, ``wrong_selection`` for another
             choice of coordinates to encrypt than before, or the cause for which a joint key was refused.
@@ -46,11 +50,16 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
     if level is not None and request.round > site.rounds:
         # key holders open each round once: so much, and no more, is the noise planned for
         raise MessageError("budget_spent")
+    if level is not None and not level.plan.apart(memory.last_round, request.round):
+        raise MessageError("too_soon")
     clip = clipping.clipper(level, request.settings)
     # before any privacy is spent: without keys the update would be lost
     codec, signer = _checked(site, client, request)
     if site.selection is not None:
         codec = site.selection.codec(codec, request.selection)
+    if level is not None and not site.may_pay(client, _release(level), request.round):
+        # before the work of a round: the charge itself, when there is something to release, asks again
+        raise MessageError("budget_spent")
     started = time.perf_counter()
     site.parameters.load(request.parameters)
     loss, metrics = _optimise(site, client, request, memory)
@@ -59,6 +68,7 @@ def train(site: Site, client: int, request: TrainRequest, memory: ClientMemory) 
     update *= np.float32(request.weight)
     update = faults.spoil(fault, update)
     update = clip(update)
+    memory.last_round = request.round
     sealed, clipped = _seal_paid(site, codec, signer, client, request, update)
     metrics |= {
         "examples": float(len(site.shares[client])),
@@ -132,6 +142,13 @@ def _optimise(
     if kept is not None and memory.head is not None:
         kept.load(memory.head)
     proximal_mu = request.settings.get("proximal-mu", 0.0)
+
+    def judge(charged: PartyOfRun) -> None:
+        # another process may have trained this client since the memory was written
+        memory.history = accounting.at_least(memory.history, charged.history)
+        if plan is not None and not plan.may_train(memory.history):
+            raise BudgetSpent
+
     try:
         loss = train_round(
             site,
@@ -144,7 +161,8 @@ def _optimise(
             proximal_mu=proximal_mu,
             paying=None
             if plan is None
-            else site.paying(client, SampledGaussian.of_round(plan), request.round),
+            else site.paying(client, SampledGaussian.of_round(plan), request.round, judge),
+            canaries=site.canaries_of(client),
         )
     except BudgetSpent:
         raise MessageError("budget_spent") from None
@@ -172,13 +190,25 @@ def _seal_paid(
     level = site.client_level
     if level is None:
         return _seal(site, codec, signer, client, request, update)
-    # with no more noise than is certain to be in the sum, whoever else replies and whoever draws it
-    release = Concentrated.of_release(level.plan, level.plan.contributors)
+
+    def judge(charged: PartyOfRun) -> None:
+        # another process may have served this client since the memory was written
+        if not level.plan.apart(charged.last_rounds.get(site.resumed_as), request.round):
+            raise MessageError("too_soon")
+
     try:
-        with site.paying(client, release, request.round):
+        with site.paying(client, _release(level), request.round, judge):
             return _seal(site, codec, signer, client, request, update)
     except BudgetSpent:
         raise MessageError("budget_spent") from None
+
+
+def _release(level: ClientLevel) -> Concentrated:
+    """Return what an update is charged as: with no more noise than is certain to be in the sum.
+
+    That is whoever else replies, and whoever draws it.
+    """
+    return Concentrated.of_release(level.plan, level.plan.contributors)
 
 
 def _seal(
@@ -190,8 +220,10 @@ def _seal(
     update: FloatVector,
     kind: Kind = "update",
 ) -> tuple[bytes, float]:
-    level = site.client_level
+    level, canaries = site.client_level, site.canaries_of(client)
     noise = None if level is None else level.source(client, request.round)
+    if level is not None and canaries is not None:
+        codec = codec.carrying(clipping.clipped_canaries(level, canaries))
     rounding = generator(site.seed, "rounding", client, request.round)
     draft = Draft(codec.mask_bytes(len(update)), codec.body_bytes(len(update)))
     try:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from flwr.app import Context, Message, RecordDict
@@ -18,6 +20,7 @@ from fedpriv.federated.messages import Description, MessageError, TrainRequest
 from fedpriv.federated.site import Site
 from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.codec import KeyRefused
+from fedpriv.privacy.purse import LedgerUnusable
 
 CONFIG_KEY = "cfg-json"
 """Key of the run configuration (JSON) in Flower's run config."""
@@ -42,6 +45,7 @@ KeyholderBuilder = Callable[[str, int], Keyholder]
 KeyMakerBuilder = Callable[[str, int], KeyMaker]
 
 log = logging.getLogger("fedpriv.client")
+_building = threading.Lock()
 
 
 def make_client_app(
@@ -79,7 +83,7 @@ def make_client_app(
         """Return the number of the key holder that this node is, or None for a client."""
         if "holder" in context.node_config:
             return int(context.node_config["holder"])
-        after = _partition(context) - build_site(configuration(context)).clients
+        after = _partition(context) - _one_site(build_site, configuration(context)).clients
         return after if after >= 0 else None
 
     def require_holder(context: Context) -> int:
@@ -94,9 +98,11 @@ def make_client_app(
             number = holder_number(context)
             if number is not None:
                 return Description(messages.ROLE_KEYHOLDER, number, 0).to_content()
-            site, partition = build_site(configuration(context)), _partition(context)
+            site, partition = _one_site(build_site, configuration(context)), _partition(context)
             examples = len(site.shares[partition])
             site.plan(partition)  # solves the noise now, before the first round
+            if config is None and (said := site.said_of_copies(partition)) is not None:
+                log.warning("%s", said)  # of a simulation's clients its console says it once
             return Description(messages.ROLE_CLIENT, partition, examples).to_content()
 
         return _answer(message, answer)
@@ -115,7 +121,7 @@ def make_client_app(
         def answer() -> RecordDict:
             if holder_number(context) is not None:
                 raise MessageError("wrong_role")
-            site = build_site(configuration(context))
+            site = _one_site(build_site, configuration(context))
             request = TrainRequest.from_content(message.content)
             try:
                 with site.lock, deadline(time_limit_s):
@@ -130,16 +136,20 @@ def make_client_app(
         def answer() -> RecordDict:
             if holder_number(context) is not None:
                 raise MessageError("wrong_role")
-            site = build_site(configuration(context))
+            site = _one_site(build_site, configuration(context))
             request = TrainRequest.from_content(message.content)
-            memory = recall(context)
-            try:
-                with site.lock, deadline(time_limit_s):
-                    return client.train(site, _partition(context), request, memory).to_content()
-            except ClientTimeout:
-                raise MessageError("no_reply") from None
-            finally:
-                remember(context, memory)
+            number = _partition(context)
+            with site.lock:
+                # inside: a memory read before another message's round would forget that round
+                memory = recall(context, site.latest.get(number))
+                try:
+                    with deadline(time_limit_s):
+                        return client.train(site, number, request, memory).to_content()
+                except ClientTimeout:
+                    raise MessageError("no_reply") from None
+                finally:
+                    site.latest[number] = replace(memory, head=None)
+                    remember(context, memory)
 
         return _answer(message, answer)
 
@@ -153,6 +163,12 @@ def make_client_app(
         return _answer(message, answer)
 
     return app
+
+
+def _one_site(build_site: SiteBuilder, text: str) -> Site:
+    """Return the site; messages that come at once get the same one, with one lock and one memory."""
+    with _building:
+        return build_site(text)
 
 
 def _with_own(text: str, own: Mapping[str, object]) -> str:
@@ -187,7 +203,9 @@ def _answer(message: Message, answer: Callable[[], RecordDict]) -> Message:
         content = messages.failure(error.cause)
     except UserError as error:
         log.error("%s failed: %s", kind, error)
-        content = messages.failure("misconfigured")
+        content = messages.failure(
+            "ledger_unusable" if isinstance(error, LedgerUnusable) else "misconfigured"
+        )
     except Exception:
         log.exception("%s failed", kind)
         content = messages.failure("exception")

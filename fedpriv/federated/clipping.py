@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedpriv.errors import UserError
 from fedpriv.federated.messages import MessageError
 from fedpriv.privacy.adaptive_clipping import clip_with_vote, read_sum
+from fedpriv.privacy.canaries import Canaries, SparseUpdate
 from fedpriv.privacy.client_level import ClientLevel, clip
 from fedpriv.results import RoundResult
 from fedpriv.types import FloatVector
@@ -24,6 +25,12 @@ def clipper(level: ClientLevel | None, settings: Mapping[str, float]) -> Callabl
 
     That is the update clipped, with its vote behind it where the norm adapts; the update itself without
     client-level privacy.
+
+    Guarantee:
+        - The server's word moves a norm that adapts, within its bounds, and no other.
+
+    Edge cases:
+        - A norm that is no number, or none at all, is refused where one is needed.
 
     Raises:
         MessageError: ``malformed`` when the norm adapts and the server names none, or one out of its bounds.
@@ -39,8 +46,23 @@ def clipper(level: ClientLevel | None, settings: Mapping[str, float]) -> Callabl
     return lambda update: clip_with_vote(update, norm, plan)
 
 
+def clipped_canaries(level: ClientLevel, canaries: Canaries) -> list[SparseUpdate]:
+    """Return the updates of the canary clients that are in, each clipped by itself as any client's is.
+
+    Where the norm adapts they are, as all updates, in units of C_t / C_0, and carry no vote.
+    """
+    norm = level.plan.clipping_norm
+    return [SparseUpdate(places, clip(values, norm)) for places, values in canaries.updates(norm)]
+
+
 class RunNorm:
     """The server's side.
+
+    Guarantee:
+        - A run that goes on has the norm that its next round would have had.
+
+    Edge cases:
+        - A round whose sum was not opened leaves the norm where it was.
 
     Attributes:
         norm: of the round under way, units of coordinates; None where it does not adapt.

@@ -15,6 +15,7 @@ from fedpriv.federated.start import codec_of_run
 from fedpriv.federated.strategy.session import Session
 from fedpriv.he.codec import Aggregator, PayloadError, SumError
 from fedpriv.he.envelope import SIGNED_BYTES, EnvelopeError, Expected, open_envelope
+from fedpriv.privacy.noise import RandomSource
 
 _FLOWER_ERRORS = {2: "exception", 3: "no_reply", 6: "no_reply", 8: "no_reply"}
 """Flower's error codes for what happened to a message, in our words."""
@@ -29,7 +30,8 @@ class Tally:
     """What came of one round's requests.
 
     ``spent`` holds the cumulative epsilon that clients report, by partition; ``exhausted`` the
-    partitions of those whose privacy budget allowed no further round.
+    partitions of those whose privacy budget allowed no further round, ``by_rdp`` of those whose epsilon is
+    the RDP bound.
     """
 
     asked: int
@@ -42,7 +44,7 @@ class Tally:
     spent: dict[int, float] = field(default_factory=dict)
     exhausted: set[int] = field(default_factory=set)
     delta: float | None = None
-    by_rdp: bool = False
+    by_rdp: set[int] = field(default_factory=set)
     _figures: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def note(self, metrics: Mapping[str, float], examples: int) -> None:
@@ -92,13 +94,19 @@ class Collector:
     """
 
     def __init__(
-        self, session: Session, server_round: int, asked: list[tuple[Member, float]], start: bytes
+        self,
+        session: Session,
+        server_round: int,
+        asked: list[tuple[Member, float]],
+        start: bytes,
+        noise: RandomSource | None = None,
     ) -> None:
-        """Expect one reply of each ``(member, weight)``, made from the model and settings of ``start``."""
+        """Expect one reply of each ``(member, weight)``, made from the model and settings of ``start``.
+
+        ``noise`` is where the server's comes from, if it adds any.
+        """
         codec, length = session.codec, session.update_length
         self.tally = Tally(asked=len(asked))
-        level = session.client_level
-        noise = None if level is None else level.source("server", server_round)
         self.aggregator: Aggregator = codec.aggregator(length, noise)
         self.accepted = Accepted()
         self._session, self._round, self._start = session, server_round, start
@@ -141,7 +149,8 @@ class Collector:
             # noted before any check: what was sent is spent, whether or not it can be used
             self.tally.spent[member.partition] = epsilon
             self.tally.delta = content.metrics.get("delta")
-            self.tally.by_rdp |= content.metrics.get("rdp", 0.0) > 0.0
+            if content.metrics.get("rdp", 0.0) > 0.0:
+                self.tally.by_rdp.add(member.partition)
         expected = Expected(
             scheme=session.codec.scheme,
             run_id=self._run_id,
@@ -172,3 +181,5 @@ class Collector:
         self.tally.weight += weight
         self.tally.update_bytes.append(len(content.sealed))
         self.tally.note(content.metrics, member.examples)
+        if session.listener is not None:
+            session.listener.update(self._round, member.partition, envelope.body, epsilon)

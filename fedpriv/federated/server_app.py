@@ -14,6 +14,7 @@ from fedpriv.federated import messages
 from fedpriv.federated.choosing import with_choice
 from fedpriv.federated.client_app import CONFIG_KEY
 from fedpriv.federated.key_making import MadeKey, make_key
+from fedpriv.federated.listening import Listener
 from fedpriv.federated.roster import Roster, discover
 from fedpriv.federated.strategy.base import Strategy
 from fedpriv.federated.strategy.session import Progress, RunObserver, Session
@@ -57,6 +58,8 @@ class ServerPlan:
             None leaves it to the codec.
         client_level: how sums are made noisy and accounted; None without client-level privacy.
         plan_of: what clients of so many examples spend with sample-level privacy; None without.
+        listener: hears an audit's canaries; None without.
+        turns: see :class:`~fedpriv.federated.strategy.session.Session`.
     """
 
     run_id: str
@@ -80,6 +83,8 @@ class ServerPlan:
     select_top: float | None = None
     client_level: ClientLevel | None = None
     plan_of: PlanOf | None = None
+    listener: Listener | None = None
+    turns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,11 @@ def serve(grid: Grid, plan: ServerPlan) -> Outcome:
         progress=plan.progress,
         client_level=plan.client_level,
         plan_of=plan.plan_of,
+        listener=plan.listener,
+        turns=plan.turns,
     )
+    if plan.listener is not None and plan.progress is not None and plan.progress.heard is not None:
+        plan.listener.go_on(plan.progress.heard)
     if plan.select_top is not None:
         start = parameters.read() if plan.progress is None else plan.progress.parameters
         session = with_choice(grid, session, start, plan.select_top, plan.client_timeout_s)

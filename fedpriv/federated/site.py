@@ -18,21 +18,26 @@ from fedpriv.federated.selection import Selection
 from fedpriv.he import provision
 from fedpriv.he.codec import KeyRefused, UpdateCodec
 from fedpriv.he.identity import SigningKey
+from fedpriv.privacy.canaries import Canaries
 from fedpriv.privacy.charge import Mechanism
 from fedpriv.privacy.client_level import ClientLevel
-from fedpriv.privacy.example_set import ExampleSet
+from fedpriv.privacy.example_set import ExampleSet, said_of_copies
+from fedpriv.privacy.party_of_run import Judge
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 from fedpriv.privacy.purse import Purse
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import MOST_BYTES, ClientData, client_data, examples_of
 from fedpriv.training.local import LocalSettings
 from fedpriv.training.parameters import FlatParameters
-from fedpriv.training.party import build_head
+from fedpriv.training.party import ClientMemory, build_head
 
 
 @dataclass
 class Site:
     """The client side of a run.
+
+    Two more attributes are not given: ``lock``, for whoever loads a model into the backbone, and ``latest``,
+    what each client that was served here has done, whatever a context says that is older than it.
 
     Attributes:
         run_id: 32 hexadecimal digits; a client answers no other run.
@@ -53,6 +58,7 @@ class Site:
         map_scale: what sensitivity maps are multiplied by, so that the codec can represent 1.
         client_level: how updates are clipped and, by the codec, made noisy; None without.
         purse: charges what is released to the ledger of whoever holds the images; None does not.
+        canaries: of an audit, which one of the clients carries; None without.
     """
 
     run_id: str
@@ -72,11 +78,13 @@ class Site:
     map_scale: float = 1.0
     client_level: ClientLevel | None = None
     purse: Purse | None = None
+    canaries: Canaries | None = None
 
     def __post_init__(self) -> None:
         """Flatten the backbone."""
         self.parameters = FlatParameters(self.backbone)
         self.lock = threading.Lock()
+        self.latest: dict[int, ClientMemory] = {}
         self._data: OrderedDict[int, ClientData] = OrderedDict()
         self._bytes_held = 0
         self._plans: dict[int, SamplePlan] = {}
@@ -119,17 +127,36 @@ class Site:
             )
         return self._plans[client]
 
+    def canaries_of(self, client: int) -> Canaries | None:
+        """Return the canaries that one client carries; None for all clients but one, or without an audit."""
+        return self.canaries if self.canaries is not None and self.canaries.carrier == client else None
+
     def examples(self, client: int) -> ExampleSet:
         """Return what identifies one client's images in a ledger."""
         if client not in self._examples:
             self._examples[client] = examples_of(self.dataset(client))
         return self._examples[client]
 
-    def paying(self, client: int, mechanism: Mechanism, number: int) -> AbstractContextManager[None]:
+    def said_of_copies(self, client: int) -> str | None:
+        """Return what its owner must know where images that epsilon protects stand several times."""
+        return None if self.privacy is None or self.purse is None else said_of_copies([self.examples(client)])
+
+    def paying(
+        self, client: int, mechanism: Mechanism, number: int, judge: Judge
+    ) -> AbstractContextManager[None]:
         """Return the block in which a client releases something, see :meth:`Purse.paying`."""
         if self.purse is None:
             return nullcontext()
-        return self.purse.paying(self.examples(client), mechanism, number)
+        return self.purse.paying(self.examples(client), mechanism, number, client, judge)
+
+    @property
+    def resumed_as(self) -> str:
+        """What the run is called in the ledger since it was last resumed."""
+        return "" if self.purse is None else self.purse.resumed_as
+
+    def may_pay(self, client: int, mechanism: Mechanism, number: int) -> bool:
+        """Tell whether a client's budget over all runs allows a release, see :meth:`Purse.may_pay`."""
+        return self.purse is None or self.purse.may_pay(self.examples(client), mechanism, number, client)
 
     def make_up(self, due: Mapping[int, Mechanism], number: int, times: int) -> None:
         """Charge round ``number``, begun ``times`` times, to the clients that it was charged less often.
@@ -143,7 +170,8 @@ class Site:
             UserError: when the ledger is damaged or cannot be written.
         """
         if self.purse is not None:
-            self.purse.make_up([(self.examples(client), due[client]) for client in due], number, times)
+            shares = {client: (self.examples(client), mechanism) for client, mechanism in due.items()}
+            self.purse.make_up(shares, number, times)
 
     def signer(self, client: int) -> SigningKey:
         """Return one client's signing key, read when it is first needed.

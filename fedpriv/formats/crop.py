@@ -1,29 +1,32 @@
 """A box of a picture, resized: how eyes and faces are cut out of frames."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedpriv.formats.files import read_input
-from fedpriv.formats.identity_folder import MAX_FILE_BYTES, open_image
+from fedpriv.formats.identity_folder import open_image
 
 Box = tuple[float, float, float, float]
 """x and y of the top left corner, width, height; pixels, x to the right, y down."""
 
 
-def read_picture(path: Path, root: Path, colour: bool) -> NDArray[np.uint8]:
+def decode_picture(content: bytes, source: object, colour: bool) -> NDArray[np.uint8]:
     """Decode a picture as it is stored: a turn that its EXIF header asks for is not made.
 
+    Args:
+        content: the bytes of an image file.
+        source: what refusals name.
+        colour: RGB instead of grey (ITU-R 601-2 luma).
+
     Returns:
-        (H, W, C) uint8, C = 3 (RGB) or 1 (ITU-R 601-2 luma).
+        (H, W, C) uint8, C = 3 or 1.
 
     Raises:
-        UserError: it is missing, too large, damaged, outside ``root`` or of another format.
+        UserError: it is too large, damaged or of another format.
     """
-    with open_image(read_input(path, MAX_FILE_BYTES, root), path) as image:
+    with open_image(content, source) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"))
     return pixels.reshape(*pixels.shape[:2], -1)
 

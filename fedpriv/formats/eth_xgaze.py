@@ -75,7 +75,7 @@ def read_faces(path: Path, root: Path, rows: NDArray[np.int64]) -> Iterator[NDAr
     with open_hdf5(path, root) as file:
         patches = _patches(file)
         for start in range(0, len(rows), _ROWS):
-            yield from read_rows(patches, rows[start : start + _ROWS])[..., ::-1]
+            yield from np.ascontiguousarray(read_rows(patches, rows[start : start + _ROWS])[..., ::-1])
 
 
 def _patches(file: h5py.File) -> h5py.Dataset:

@@ -69,8 +69,8 @@ def list_identities(root: Path) -> IdentityFolder:
     return IdentityFolder(tuple(names), tuple(files), ignored)
 
 
-def read_image(
-    path: Path, height: int, width: int, colour: bool = False, centre: float = 1.0
+def decode_image(
+    content: bytes, source: object, height: int, width: int, colour: bool = False, centre: float = 1.0
 ) -> NDArray[np.uint8]:
     """Decode one image, crop it centrally to the aspect asked for and resize it.
 
@@ -79,8 +79,9 @@ def read_image(
     reduction (antialiased).
 
     Args:
-        path: a PGM/PPM, PNG, JPEG, BMP or WebP file of at most ``MAX_FILE_BYTES`` bytes, at most
+        content: all of a PGM/PPM, PNG, JPEG, BMP or WebP file of at most ``MAX_FILE_BYTES`` bytes, at most
             ``MAX_PIXELS`` pixels and 8 bits per channel.
+        source: what refusals name, e.g. its path, or ``train.rec: offset 8``.
         height: rows of the result.
         width: columns of the result.
         colour: RGB instead of grey.
@@ -90,38 +91,15 @@ def read_image(
         (C, height, width) uint8 with C = 3 or 1.
 
     Raises:
-        UserError: when the file is missing, too large, damaged or of another format.
+        UserError: when the image is too large, damaged or of another format.
         ValueError: when ``height`` or ``width`` is not positive, or ``centre`` not in (0, 1].
     """
-    _check_target(height, width)
+    if height < 1 or width < 1:
+        raise ValueError(f"height={height}, width={width}: both must be positive")
     if not 0 < centre <= 1:
         raise ValueError(f"centre={centre}: must be above 0 and at most 1")
-    with open_image(path, path) as image:
-        return _fitted(image, height, width, colour, centre)
-
-
-def decode_image(
-    content: bytes, source: object, height: int, width: int, colour: bool = False
-) -> NDArray[np.uint8]:
-    """Decode one image held in memory, in all else like :func:`read_image`.
-
-    Args:
-        content: the bytes of an image file.
-        source: what refusals name, e.g. ``train.rec: offset 8``.
-        height: rows of the result.
-        width: columns of the result.
-        colour: RGB instead of grey.
-
-    Returns:
-        (C, height, width) uint8 with C = 3 or 1.
-
-    Raises:
-        UserError: when the image is too large, damaged or of another format.
-        ValueError: when ``height`` or ``width`` is not positive.
-    """
-    _check_target(height, width)
     with open_image(content, source) as image:
-        return _fitted(image, height, width, colour)
+        return _fitted(image, height, width, colour, centre)
 
 
 @contextmanager
@@ -163,11 +141,6 @@ def open_image(file: Path | bytes, source: object) -> Iterator[Image.Image]:
         ) from error
 
 
-def _check_target(height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise ValueError(f"height={height}, width={width}: both must be positive")
-
-
 def _check(source: object, image: Image.Image) -> None:
     """Refuse by its header what is too large or has more than 8 bits per channel."""
     if image.width * image.height > MAX_PIXELS:
@@ -178,9 +151,7 @@ def _check(source: object, image: Image.Image) -> None:
         raise UserError(f"{source}: pixel type {image.mode}; save it with 8 bits per channel")
 
 
-def _fitted(
-    image: Image.Image, height: int, width: int, colour: bool, centre: float = 1.0
-) -> NDArray[np.uint8]:
+def _fitted(image: Image.Image, height: int, width: int, colour: bool, centre: float) -> NDArray[np.uint8]:
     """Turn an opened image into an array."""
     upright = ImageOps.exif_transpose(image).convert("RGB" if colour else "L")
     cut_width = min(upright.width, upright.height * width / height) * centre

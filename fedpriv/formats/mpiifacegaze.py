@@ -67,7 +67,7 @@ def read_faces(path: Path, root: Path, rows: NDArray[np.int64]) -> Iterator[NDAr
             part = read_rows(images, rows[start : start + _ROWS])
             if not ((part >= 0) & (part <= 255)).all():
                 raise FormatError(path, None, "Data/data: pixels outside 0 to 255")
-            yield from np.rint(part).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1]
+            yield from np.ascontiguousarray(np.rint(part).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
 
 
 def write_person(path: Path, faces: NDArray[np.uint8], labels: FaceLabels) -> None:

@@ -9,6 +9,7 @@ Trust: the server alone learns nothing but sums. A client together with the serv
 the client has the key. Where that is too much, use :mod:`fedpriv.he.committee`.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -43,6 +44,7 @@ from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters
 from fedpriv.he.ring import add
 from fedpriv.he.sealio import SealBuffer, SealDataError
 from fedpriv.he.symmetric import SEED_BYTES, SymmetricCipher, UniformHalf
+from fedpriv.privacy.canaries import SparseUpdate
 from fedpriv.privacy.noise import RandomSource, SecureSource
 from fedpriv.types import FloatVector
 
@@ -115,6 +117,12 @@ class AuthorityCodec(UpdateCodec):
                 body[index * size : (index + 1) * size] = self._wire.pack(c0)
                 clipped += saturated
         return clipped
+
+    def carrying(self, updates: Sequence[SparseUpdate]) -> UpdateCodec:
+        """See :class:`UpdateCodec`."""
+        made = copy.copy(self)
+        made._encoding = self._encoding.carrying(updates)
+        return made
 
     def mask_bytes(self, length: int) -> int:
         """Return the bytes of one seed."""

@@ -5,7 +5,8 @@ coefficients, its slots, becomes one ciphertext (Brakerski, CRYPTO 2012; Fan and
 2012/144). Sums need no batching encoder: adding polynomials adds their coefficients.
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from fedpriv.he.packing import PackingPlan, add_client_noise, pack, quantise, se
 from fedpriv.he.parameters import SealParameters, data_primes, seal_context
 from fedpriv.he.sealio import SealBuffer
 from fedpriv.he.wire import Words, dump_plaintext, load_plaintext
+from fedpriv.privacy.canaries import SparseUpdate
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.privacy.sum_plan import SumPlan
+from fedpriv.seeding import generator
 from fedpriv.types import FloatVector
 
 
@@ -49,6 +52,22 @@ class IntegerEncoding(Encoding):
         self.max_clients = plan.max_clients
         self.values_per_plaintext = plan.values_per_plaintext
         self.step = plan.step
+        self._carried: Sequence[SparseUpdate] | None = None
+
+    def carrying(self, updates: Sequence[SparseUpdate]) -> "IntegerEncoding":
+        """See :class:`Encoding`.
+
+        Guarantee:
+            - Each of ``updates`` is rounded, and its norm bounded, by itself, as if its client had sent it,
+              by random numbers of its own, whatever the vector and the other updates are.
+            - Each moves the integers that are sent by at most its own: cutting their sum to the range of one
+              update brings no two sums farther apart. So sums need no more room.
+        """
+        if self.noise is None:
+            raise ValueError("bfv: has no noise that could drown other clients' updates")
+        made = copy.copy(self)
+        made._carried = tuple(updates)
+        return made
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -66,8 +85,17 @@ class IntegerEncoding(Encoding):
                 levels, saturated = quantise(chunk, self.plan, random)
                 yield pack(levels, self.plan), saturated
             return
+        # drawn before anything that depends on data, and also where nobody is carried
+        seed = 0 if self._carried is None else int(random.integers(1 << 63))
         # the norm is bounded over the whole update, so the whole is rounded at once
         levels, saturated = quantise(vector, self.plan, random, self.noise.norm_bound)
+        for places, values in self._carried or ():
+            # zeros are exact: left out, they change neither the norm nor the rounding of the others; places
+            # are one update's alone, so that its numbers do not depend on which others are there
+            own = generator(seed, "carried", int(places[0]))
+            moved, _ = quantise(values, self.plan, own, self.noise.norm_bound)
+            together = levels[places].astype(np.int64) + moved - self.plan.offset
+            levels[places] = np.clip(together, 1, 2 * self.plan.offset - 1)
         for block in self.blocks(levels):
             noisy = block
             if self.plan.client_noise_bound:

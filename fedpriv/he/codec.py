@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.he.fixed_bytes import FixedBytes
+from fedpriv.privacy.canaries import SparseUpdate
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.types import FloatVector
 
@@ -234,6 +235,15 @@ class UpdateCodec(ABC):
         mask, body = FixedBytes(self.mask_bytes(length)), FixedBytes(self.body_bytes(length))
         clipped = self.encode_into(vector, mask.view, body.view, random, source)
         return Encoded(mask.take(), body.take(), clipped)
+
+    def carrying(self, updates: Sequence[SparseUpdate]) -> "UpdateCodec":
+        """Return this codec with further clients' updates added to each that it encodes: an audit's canaries.
+
+        Raises:
+            ValueError: where the scheme adds no noise of client-level privacy that could drown them.
+        """
+        del updates
+        raise ValueError(f"{self.scheme}: carries no other clients' updates")
 
     @abstractmethod
     def mask_bytes(self, length: int) -> int:

@@ -15,6 +15,7 @@ encrypt as they should. A client that sends a mask of its own choosing instead (
 the server reads the joint key from the opened sum: nothing here proves that a ciphertext is honest.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -53,6 +54,7 @@ from fedpriv.he.parameters import LONGEST_MODULUS, SealParameters, seal_context
 from fedpriv.he.polynomial_sum import PolynomialSum, check_polynomials
 from fedpriv.he.ring import Ring, add, smudging
 from fedpriv.he.sealio import SealBuffer, SealDataError
+from fedpriv.privacy.canaries import SparseUpdate
 from fedpriv.privacy.noise import RandomSource, SecureSource
 from fedpriv.types import FloatVector
 
@@ -122,6 +124,12 @@ class CommitteeCodec(UpdateCodec):
                 mask[index * size : (index + 1) * size] = self._wire.pack(c1)
                 clipped += saturated
         return clipped
+
+    def carrying(self, updates: Sequence[SparseUpdate]) -> UpdateCodec:
+        """See :class:`UpdateCodec`."""
+        made = copy.copy(self)
+        made._encoding = self._encoding.carrying(updates)
+        return made
 
     def mask_bytes(self, length: int) -> int:
         """Return a packed polynomial per ciphertext."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedpriv.he.parameters import SealParameters, data_primes, key_primes
 from fedpriv.he.sealio import SealBuffer
 from fedpriv.he.wire import CiphertextWire, Words
+from fedpriv.privacy.canaries import SparseUpdate
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.types import FloatVector
 
@@ -72,6 +73,15 @@ class Encoding(ABC):
         Raises:
             NonFiniteUpdate: for NaN or infinity.
         """
+
+    def carrying(self, updates: Sequence[SparseUpdate]) -> "Encoding":
+        """Return this encoding for an update with ``updates`` of further clients added to it.
+
+        Raises:
+            ValueError: where they would not be drowned in noise.
+        """
+        del updates
+        raise ValueError(f"{self.scheme}: carries no other clients' updates")
 
     @abstractmethod
     def plaintext(self, buffer: SealBuffer, item: Any) -> Any:

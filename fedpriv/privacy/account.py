@@ -13,6 +13,14 @@ _LONGEST_SHOWN = 80
 class Account:
     """What a ledger says of one share.
 
+    Guarantee:
+        - No text in it makes a terminal do anything, whatever stands in the ledger.
+
+    Edge cases:
+        - Data without a name have none.
+        - Times are those of the clock that wrote them: where it was put back, the last may lie before the
+          first. No epsilon depends on them.
+
     Attributes:
         share: its examples.
         names: what runs called the data; made safe to show.
@@ -40,8 +48,8 @@ def account_of(exposure: Exposure) -> Account:
         tuple(shown(run) for run in exposure.runs),
         tuple(exposure.units),
         exposure.charges,
-        exposure.first,
-        exposure.last,
+        shown(exposure.first),
+        shown(exposure.last),
     )
 
 

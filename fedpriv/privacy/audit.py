@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import binom
 
 FRACTIONS = (0.05, 0.15, 0.4, 1.0)
 """Shares of the canaries whose coins are guessed; fixed before any score is seen."""
@@ -119,6 +118,8 @@ def p_value(guesses: Guesses, epsilon: float, delta: float) -> float:
     """
     if not epsilon >= 0.0 or not 0.0 <= delta <= 1.0:
         raise ValueError(f"epsilon={epsilon}, delta={delta}: need epsilon >= 0 and delta in [0, 1]")
+    from scipy.stats import binom  # on use: half a second to import
+
     right = float(expit(epsilon))
     bound = float(binom.sf(guesses.correct - 1, guesses.made, right))
     if delta > 0.0 and guesses.correct > 0:

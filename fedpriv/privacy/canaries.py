@@ -5,6 +5,8 @@ and one that does not clip gives it away. Directions are orthogonal: many canari
 """
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,18 @@ LOUDNESS = 10.0
 def coins(count: int, seed: int) -> NDArray[np.bool_]:
     """Return ``count`` independent fair coins: which canaries are in. The auditor scores without them."""
     return generator(seed, "audit", "coins").random(count) < 0.5
+
+
+class SparseUpdate(NamedTuple):
+    """An update that is zero but in a few coordinates.
+
+    Attributes:
+        places: (s,) those coordinates, each once.
+        values: (s,) float32, what stands there.
+    """
+
+    places: NDArray[np.int64]
+    values: FloatVector
 
 
 class CanaryClients:
@@ -53,9 +67,43 @@ class CanaryClients:
         made[self._places[canary]] = norm * self._signs[canary]
         return made
 
+    def sparse(self, canary: int, norm: float) -> SparseUpdate:
+        """Return the same without its zeros: values (s,) at places (s,)."""
+        return SparseUpdate(self._places[canary], (norm * self._signs[canary]).astype(np.float32))
+
     def along(self, released: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the inner product of a released vector, (P,), with each direction, (m,)."""
         return np.asarray(np.einsum("ms,ms->m", released[self._places], self._signs), np.float64)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """The canaries of a federated run: who carries them, where they point, and which are in.
+
+    Attributes:
+        carrier: number of the client that plants all of them.
+        directions: of the federated parameters.
+        included: (m,) the coins.
+    """
+
+    carrier: int
+    directions: CanaryClients
+    included: NDArray[np.bool_]
+
+    @staticmethod
+    def plant(count: int, carrier: int, parameters: int, seed: int) -> "Canaries":
+        """Return ``count`` canaries of a model of so many parameters, as the run's seed has them.
+
+        Raises:
+            ValueError: unless 1 <= count <= parameters.
+        """
+        return Canaries(carrier, CanaryClients(count, parameters, seed), coins(count, seed))
+
+    def updates(self, norm: float) -> list[SparseUpdate]:
+        """Return the updates of those that are in, each :data:`LOUDNESS` x ``norm`` long."""
+        return [
+            self.directions.sparse(int(canary), LOUDNESS * norm) for canary in np.flatnonzero(self.included)
+        ]
 
 
 def log_likelihood_ratio(

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from fedpriv.privacy.discrete_gaussian import DISTANCE
 from fedpriv.privacy.example_set import ExampleSet
 from fedpriv.privacy.plan import SamplePlan
 from fedpriv.privacy.sum_plan import SumPlan
@@ -76,22 +75,40 @@ class Concentrated:
             _check_number("rho", self.rho, 0.0, _GREATEST)
         _check_number("distance", self.distance, 0.0, _GREATEST)
 
-    @classmethod
-    def of_release(cls, plan: SumPlan, count: int) -> "Concentrated":
-        """Return one sum of ``plan`` with ``count`` noisy contributions."""
-        draws = 1 if plan.where == "server" else count
-        return cls(plan.rho(count), draws * plan.dimension * DISTANCE)
+    @staticmethod
+    def of_release(plan: SumPlan, count: int) -> "Concentrated":
+        """Return what one sum of ``plan`` with ``count`` noisy contributions costs who takes part in it."""
+        made = Concentrated if plan.matrix.bands == 1 else Correlated
+        return made(plan.rho(count), plan.distance(count))
+
+
+@dataclass(frozen=True)
+class Correlated(Concentrated):
+    """One participation in a run whose noise is correlated over rounds: the loss of all that it reaches.
+
+    Participations of one client add up. Those of clients that hold the same data may reach the same rounds,
+    whichever rounds they took part in: all of a run are one release.
+    """
+
+    kind: ClassVar[str] = "correlated"
 
 
 Mechanism: TypeAlias = SampledGaussian | Concentrated
 _KINDS: dict[str, type[SampledGaussian] | type[Concentrated]] = {
-    each.kind: each for each in (SampledGaussian, Concentrated)
+    each.kind: each for each in (SampledGaussian, Concentrated, Correlated)
 }
 
 
 @dataclass(frozen=True)
 class Charge:
     """One mechanism run on one share in one round.
+
+    Guarantee:
+        - An entry keeps every bit of what a loss is computed from.
+
+    Edge cases:
+        - An infinite loss is written as null, for JSON knows no infinity.
+        - A long name is cut; nothing is looked up by it.
 
     Attributes:
         share: the examples it was run on; with client-level privacy, all that the client holds.
@@ -101,6 +118,12 @@ class Charge:
         round: of the run.
         delta: that the run reports its epsilon at; for the record.
         name: what the data is called, for people; nothing is looked up by it.
+        party: which of the run's parties held the share, from 0. Two of them that hold the same examples
+            contribute to one release; two charges of one party are two releases.
+        seeded: whether the noise was, and so protects nobody; its loss is counted as if it did.
+        by_server: whether the server drew the noise, which then protects nobody from it.
+        resumed_as: what the run is called since it was last resumed; empty before, and for a round that a
+            crash cut off.
 
     Raises:
         ValueError: when a value is out of range or the share is empty.
@@ -112,12 +135,17 @@ class Charge:
     round: int
     delta: float
     name: str = ""
+    party: int = 0
+    seeded: bool = False
+    by_server: bool = False
+    resumed_as: str = ""
 
     def __post_init__(self) -> None:
         """Check the values."""
         if not len(self.share):
             raise ValueError("share: has no examples, so that nothing would ever be charged for it")
         _check_run(self.run, self.round, self.delta)
+        _check_party(self.party)
 
 
 @dataclass(frozen=True)
@@ -130,6 +158,10 @@ class Record:
     round: int
     name: str
     time: str
+    party: int = 0
+    seeded: bool = False
+    by_server: bool = False
+    resumed_as: str = ""
 
 
 class UnknownKind(Exception):
@@ -151,6 +183,10 @@ def to_entry(charge: Charge) -> dict[str, Any]:
         "parameters": parameters,
         "delta": charge.delta,
         "name": charge.name[:LONGEST_NAME],
+        "party": charge.party,
+        "seeded": charge.seeded,
+        "by_server": charge.by_server,
+        "resumed_as": charge.resumed_as,
     }
 
 
@@ -174,15 +210,29 @@ def from_entry(entry: Mapping[str, Any]) -> Record:
     if entry["unit"] != mechanism.unit:
         raise ValueError(f"unit={entry['unit']!r} does not belong to {mechanism.kind}")
     _check_run(entry["run"], entry["round"], entry["delta"])
-    texts = [entry[field] for field in ("share", "name", "time")]
+    # entries of earlier versions do not say all of it, here and below
+    texts = [entry[field] for field in ("share", "name", "time")] + [entry.get("resumed_as", "")]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("share, name and time must be text")
-    return Record(texts[0], mechanism, entry["run"], entry["round"], texts[1], texts[2])
+        raise TypeError("share, name, time and resumed_as must be text")
+    party = entry.get("party", 0)
+    _check_party(party)
+    flags = [entry.get(field, False) for field in ("seeded", "by_server")]
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise TypeError("seeded and by_server must be true or false")
+    share, name, time, resumed_as = texts
+    seeded, by_server = flags
+    run, number = entry["run"], entry["round"]
+    return Record(share, mechanism, run, number, name, time, party, seeded, by_server, resumed_as)
 
 
 def _check_number(name: str, value: float, least: float, below: float) -> None:
     if type(value) not in (int, float) or not least <= value < below:
         raise ValueError(f"{name}={value!r} must be a number of at least {least} and below {below}")
+
+
+def _check_party(party: object) -> None:
+    if type(party) is not int or party < 0:
+        raise ValueError(f"party={party!r} must be a whole number")
 
 
 def _check_run(run: object, number: object, delta: float) -> None:

@@ -31,6 +31,27 @@ class ClientLevel:
         return SecureSource() if self.seed is None else FastSource(self.seed, "sum-noise", *purpose)
 
 
+class ServerNoise:
+    """Where the noise of one round after the other comes from, where the server draws it.
+
+    Edge cases:
+        - Without client-level privacy there is none.
+        - Of noise that is correlated over rounds the rows before are kept here, in memory alone: a process
+          that goes on with a run begins anew (:class:`fedpriv.privacy.matrix_noise.NoiseMemory`).
+    """
+
+    def __init__(self, level: ClientLevel | None) -> None:
+        """Begin before the first round."""
+        self._level = level
+        self._memory = None if level is None else level.plan.memory()
+
+    def source(self, number: int) -> RandomSource | None:
+        """Return the source of the noise of round ``number``."""
+        if self._level is None or self._memory is None:
+            return None
+        return self._memory.source(number, self._level.source("server", number))
+
+
 def clip(update: FloatVector, norm: float) -> FloatVector:
     """Return update * min(1, norm / ||update||_2).
 
@@ -65,7 +86,7 @@ def cost_of_lost_release(plan: SumPlan, counts: Sequence[int], most: int) -> int
 
     Args:
         plan: of the run.
-        counts: of all releases before it.
+        counts: of all releases before it that its clients were in.
         most: clients that could have been in it.
 
     Returns:

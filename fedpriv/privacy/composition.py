@@ -42,7 +42,7 @@ def spent(loss: Loss, delta: float) -> Spent:
 
     Guarantee:
         - One kind alone costs what its own accountant says.
-        - The value never falls when anything is added, but for 10^-6 of the accountants' arithmetic.
+        - The value never falls when anything is added, but as :func:`fedpriv.privacy.accounting.spent` may.
         - The distance of samplers is covered: (epsilon, delta) at distance T is
           (epsilon, delta + (1 + e^epsilon) T).
 
@@ -78,12 +78,25 @@ def upper(loss: Loss, delta: float) -> float:
 
 
 def within(losses: Sequence[Loss], epsilon: float, delta: float) -> bool:
-    """Tell whether no loss passes ``epsilon``; accountants are asked only where :func:`upper` does."""
+    """Tell whether no loss passes ``epsilon``; accountants are asked only where :func:`upper` does.
+
+    Guarantee:
+        - True exactly where the epsilon of :func:`greatest` is at most ``epsilon``.
+
+    Edge cases:
+        - an epsilon that is no number allows nothing, but to nobody.
+    """
     return all(upper(loss, delta) <= epsilon or spent(loss, delta).epsilon <= epsilon for loss in losses)
 
 
 def greatest(losses: Sequence[Loss], delta: float) -> Spent:
     """Return what the unit with the greatest epsilon has spent; nothing is spent by nobody.
+
+    Guarantee:
+        - No unit has spent more.
+
+    Edge cases:
+        - where one has an infinite loss, so has the whole.
 
     Only losses whose upper bound passes the best so far are computed in full.
     """

@@ -23,6 +23,14 @@ def loss_of_sum(norm_bound: float, dimension: int, variance: float, shares: int)
     sigma (Canonne et al. 2020, multivariate discrete Gaussian). Noise beyond n shares is independent of
     the data, so that every bound for at most ``shares`` of them holds; the least is returned.
 
+    Guarantee:
+        - No Renyi divergence of order a between sums that far apart exceeds rho a.
+        - More shares never cost more.
+
+    Edge cases:
+        - sigma^2 below 1/4: no more than one share is counted on, for the theorem on sums asks for it.
+        - no share at all costs infinity.
+
     Args:
         norm_bound: L2 sensitivity, in steps.
         dimension: d.
@@ -46,6 +54,13 @@ def loss_of_sum(norm_bound: float, dimension: int, variance: float, shares: int)
 
 def epsilon_of(rho: float, delta: float) -> float:
     """Return an epsilon for which ``rho``-zero-concentrated privacy is (epsilon, delta)-private.
+
+    Guarantee:
+        - It is at least the exact epsilon of the Gaussian mechanism of that rho, and rises with rho.
+
+    Edge cases:
+        - rho 0 costs nothing, an infinite rho costs infinity.
+        - where delta alone covers the loss, epsilon is 0.
 
     The least over orders a > 1 of
     rho a + (log(1/delta) - log a) / (a - 1) + log(1 - 1/a)

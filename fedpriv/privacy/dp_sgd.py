@@ -19,14 +19,15 @@ class PrivateGradient:
     Guarantee:
         - :meth:`release` adds N(0, (noise_multiplier clipping_norm)^2 I) to the sum of clipped
           per-example gradients, every time it is called.
-        - One example moves that sum by at most ``clipping_norm``, whatever its gradient and in how
-          many parts the sample is taken. A model that mixes examples in a layer without parameters
-          breaks this, and nothing here notices.
+        - One example moves that sum by at most ``clipping_norm``, but for the rounding to float32, whatever
+          its gradient and in how many parts the sample is taken. A model that mixes examples in a layer
+          without parameters breaks this, and nothing here notices.
 
     Edge cases:
         - Without examples the release is noise alone.
-        - An example whose gradient is not finite (or whose squared norm overflows float32) contributes
-          zero: clipping could not bound it, and NaN would spread to the released model.
+        - An example whose gradient is not finite (or whose squared norm overflows float32, or that of
+          a linear layer's input or output gradient) contributes zero: clipping could not bound it, and NaN
+          would spread to the released model.
         - A parameter that the loss does not reach gets noise all the same.
     """
 
@@ -73,5 +74,15 @@ class PrivateGradient:
 
 
 def poisson_sample(plan: SamplePlan, source: RandomSource) -> NDArray[np.int64]:
-    """Draw every example independently with probability ``plan.sample_rate``."""
+    """Draw every example independently with probability ``plan.sample_rate``.
+
+    Guarantee:
+        - The size of a sample is binomial, and no sample depends on the one before.
+
+    Edge cases:
+        - sample rate 1 takes everybody, always; a sample can be empty.
+
+    Returns:
+        Numbers of examples, ascending, int64.
+    """
     return np.flatnonzero(source.uniform(plan.examples) < plan.sample_rate)

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -80,6 +80,11 @@ class ExampleSet:
         """Each digest once, sorted."""
         return np.unique(self.digests)
 
+    @cached_property
+    def repeated(self) -> int:
+        """Number of examples, each counted once, that stand here several times."""
+        return int(np.count_nonzero(np.unique(self.digests, return_counts=True)[1] > 1))
+
     def to_text(self) -> str:
         """Return the digests as base64 of 8 little-endian bytes each."""
         return base64.b64encode(self.digests.astype("<u8").tobytes()).decode()
@@ -87,6 +92,9 @@ class ExampleSet:
 
 def from_text(text: str) -> ExampleSet:
     """Read what :meth:`ExampleSet.to_text` wrote.
+
+    Guarantee:
+        - What it returns has the identity of what was written.
 
     Raises:
         ValueError: when it is no base64, no whole number of digests, or they are not sorted.
@@ -100,6 +108,19 @@ def from_text(text: str) -> ExampleSet:
     return ExampleSet(np.frombuffer(data, "<u8").astype(np.uint64))
 
 
+def said_of_copies(shares: Iterable[ExampleSet]) -> str | None:
+    """Return one line on the examples that stand several times in the share of a client; None if none do."""
+    repeated = [share.repeated for share in shares if share.repeated]
+    if not repeated:
+        return None
+    images = f"{sum(repeated)} image{'s' if sum(repeated) > 1 else ''}"
+    clients = f"{len(repeated)} client{'s' if len(repeated) > 1 else ''}"
+    return (
+        f"{images} of {clients} stand{'' if sum(repeated) > 1 else 's'} more than once in a share: epsilon "
+        "protects each copy by itself, all copies of an image together less; keep one of each"
+    )
+
+
 def of_digests(digests: NDArray[np.uint64]) -> ExampleSet:
     """Return the set of examples with these digests, (N,) uint64 in any order."""
     return ExampleSet(np.sort(digests))
@@ -107,6 +128,9 @@ def of_digests(digests: NDArray[np.uint64]) -> ExampleSet:
 
 def of_images(images: _Images) -> ExampleSet:
     """Return the set of these images: SHA-256 of channels, height, width and pixels of each.
+
+    Edge cases:
+        - no images give an empty set, which nothing can be charged to.
 
     One pass over all pixels, 16 MB at a time: images in a memory map are not held in memory.
 

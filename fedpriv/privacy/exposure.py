@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from fedpriv.privacy.charge import Charge, Concentrated, Record, SampledGaussian, Unit
+from fedpriv.privacy.charge import Charge, Concentrated, Correlated, Record, SampledGaussian, Unit
 from fedpriv.privacy.composition import Loss
 from fedpriv.privacy.example_set import ExampleSet
+from fedpriv.privacy.use import Tally
 
 
 @dataclass
 class Exposure:
     """All charges to one share.
+
+    Guarantee:
+        - A charge in thought (:meth:`with_charge`) leaves what was written as it is.
+
+    Edge cases:
+        - A clock that goes backwards changes no loss: ``first`` and ``last`` follow the ledger's order.
 
     Attributes:
         share: its examples.
@@ -21,11 +28,13 @@ class Exposure:
         runs: their identifiers, in order.
         units: whom they protected, in order.
         steps: of each sampled Gaussian (noise multiplier, sample rate).
-        releases: concentrated ones of each run and round; more than one where a round was repeated.
+        releases: concentrated ones of each run and round; more than one where a round was repeated. Those
+            of a run with correlated noise are one, under round 0: it is what they cost together.
         rounds: number of charges of each run and round.
         charges: number of them.
         first: time of the first.
         last: time of the last.
+        uses: what each run made of it, by run and unit, in order.
     """
 
     share: ExampleSet
@@ -38,6 +47,7 @@ class Exposure:
     charges: int = 0
     first: str = ""
     last: str = ""
+    uses: dict[tuple[str, Unit], Tally] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """Count a charge that was written."""
@@ -45,10 +55,11 @@ class Exposure:
         self.rounds[record.run, record.round] += 1
         self.charges += 1
         self.first, self.last = self.first or record.time, record.time
+        self.uses.setdefault((record.run, record.mechanism.unit), Tally()).add(record)
         self._count(record.mechanism, (record.run, record.round))
 
     def with_charge(self, charge: Charge) -> "Exposure":
-        """Return what has been spent here once ``charge`` is made too; names, runs and times are left out."""
+        """Return what has been spent here once ``charge`` is made too; no names, runs, times and uses."""
         changed = Exposure(
             self.share,
             steps=self.steps.copy(),
@@ -60,6 +71,11 @@ class Exposure:
     def _count(self, mechanism: SampledGaussian | Concentrated, release: tuple[str, int]) -> None:
         if isinstance(mechanism, SampledGaussian):
             self.steps[mechanism.noise_multiplier, mechanism.sample_rate] += mechanism.steps
+        elif isinstance(mechanism, Correlated):
+            whole = release[0], 0
+            before = self.releases.get(whole, [Correlated(0.0)])[0]
+            rho, distance = before.rho + mechanism.rho, before.distance + mechanism.distance
+            self.releases[whole] = [Correlated(rho, distance)]
         else:
             self.releases.setdefault(release, []).append(mechanism)
 
@@ -72,8 +88,19 @@ def loss_of(parts: Sequence[tuple[Exposure, float]], unit: Unit) -> Loss:
     Steinke 2016, arXiv 1605.02065, Proposition 27; with unequal losses by the same weak triangle
     inequality at its best order, Mironov 2017, arXiv 1702.07476, Proposition 11).
 
+    Of a run with correlated noise rho_i is all that contribution i cost, in whatever rounds: the rounds that
+    it reaches and those that another one reaches may be the same, and the movements of all rounds together
+    are vectors, whose norms add up at most (the triangle inequality in L2).
+
     A round that was repeated is several releases, and nobody knows which contributions met in one: the
     greatest of each share are taken together, the dearest way there is (rearrangement inequality).
+
+    Guarantee:
+        - The loss does not depend on the order of shares or charges, and never falls when one is added.
+
+    Edge cases:
+        - No shares have lost nothing.
+        - One infinite loss among them makes the whole infinite.
 
     Args:
         parts: shares that hold data of the unit, each with its factor f.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fedpriv.errors import UserError
-from fedpriv.journal import Entry, Journal
+from fedpriv.journal import Entry, Journal, require_place
 from fedpriv.privacy import composition
 from fedpriv.privacy.account import Account, account_of, shown
 from fedpriv.privacy.accounting import Spent
@@ -18,6 +18,8 @@ from fedpriv.privacy.composition import Loss
 from fedpriv.privacy.example_set import ExampleSet, from_text
 from fedpriv.privacy.exposure import Exposure, loss_of
 from fedpriv.privacy.overlap import Overlap
+from fedpriv.privacy.party_of_run import Judge, PartyOfRun
+from fedpriv.privacy.use import Use, uses_of
 
 FILE = "ledger.jsonl"
 _CONSEQUENCE = (
@@ -54,9 +56,11 @@ class Ledger:
         - A client-level release touches an example by a changed contribution, twice as far as by a
           missing one: four times its rho. Other overlapping clients count so at the client level too.
         - Several shares of one run and round that hold the example, or overlap the client, are parts of
-          one release: the square roots of their rho add up.
+          one release: the square roots of their rho add up. So are equal shares of several parties.
         - A client is not protected by what protects its examples: once such a charge overlaps it, its
           client-level epsilon is infinite, accountant ``none``.
+        - An example that stands several times in one share is charged once: each copy is protected by itself,
+          all together less, see :class:`~fedpriv.privacy.plan.SamplePlan`.
         - Which examples make up a share is taken as public, and mechanisms as fixed in advance: choosing
           them by looking at other examples or earlier results is not accounted.
         - A budget is that of the share charged: a client-level charge may take another client, whose
@@ -74,17 +78,26 @@ class Ledger:
         self.path = folder / FILE
         self._journal = Journal(self.path, self._take, _CONSEQUENCE)
         self._accounts: dict[str, Exposure] = {}
+        self._ranks: dict[tuple[str, str], dict[int, int]] = {}
         self._overlap: Overlap | None = None
+        self._parties: dict[tuple[str, int], PartyOfRun] = {}
 
-    def charge(self, charges: Sequence[Charge]) -> None:
+    def charge(self, charges: Sequence[Charge], judge: Judge | None = None) -> None:
         """Write charges; on return they are durable, all of them by one sync.
+
+        Args:
+            charges: what is about to be released.
+            judge: is called for each of them before any is written; nobody else can charge in between.
 
         Raises:
             UserError: when the ledger is damaged or cannot be written. What was written stays counted.
+            Exception: what ``judge`` raises; nothing is written then.
         """
-        self._write(charges, None)
+        self._write(charges, None, judge=judge)
 
-    def charge_within(self, charges: Sequence[Charge], epsilon: float, delta: float) -> list[bool]:
+    def charge_within(
+        self, charges: Sequence[Charge], epsilon: float, delta: float, judge: Judge | None = None
+    ) -> list[bool]:
         """Write those charges after which their shares have spent at most ``epsilon`` at ``delta``.
 
         Each is judged at its own unit, with the ones before it in place; nobody else can charge in between.
@@ -94,8 +107,9 @@ class Ledger:
 
         Raises:
             UserError: as for :meth:`charge`.
+            Exception: what ``judge`` raises, see :meth:`charge`.
         """
-        return self._write(charges, (epsilon, delta))
+        return self._write(charges, (epsilon, delta), judge=judge)
 
     def make_up(self, charges: Sequence[Charge], times: int, budget: tuple[float, float] | None) -> None:
         """Write each charge whose share has fewer than ``times`` charges of that run and round.
@@ -142,22 +156,35 @@ class Ledger:
         Raises:
             UserError: when the ledger is damaged or cannot be used.
         """
-        with self._journal.reading():
-            accounts = list(self._accounts.values())
-            touched = {number for share in shares for number in self._index().touching(share)}
-        return frozenset(run for number in touched for run in accounts[number].runs)
+        return frozenset(use.run for use in self.uses_of(shares))
 
-    def check(self) -> None:
-        """Read all of it.
+    def uses_of(self, shares: Iterable[ExampleSet]) -> list[Use]:
+        """Return what each run made of the examples of these shares, in the order of the ledger.
+
+        Those of a set that was charged and holds but one of them count in whole.
 
         Raises:
             UserError: when the ledger is damaged or cannot be used.
         """
         with self._journal.reading():
+            accounts = list(self._accounts.values())
+            touched = {number for share in shares for number in self._index().touching(share)}
+            return uses_of([accounts[number].uses for number in sorted(touched)])
+
+    def check(self) -> None:
+        """Read all of it, and try whether its folder could be written to; nothing is made.
+
+        Raises:
+            UserError: when the ledger is damaged or cannot be used.
+        """
+        require_place(self.path.parent)
+        with self._journal.reading():
             pass
 
     def summary(self) -> list[Account]:
         """Return all shares that were charged, in the order of their first mention.
+
+        One that several parties of a run held is there as often.
 
         Epsilons take an accountant's time each: :meth:`spent`, for the shares that are wanted.
 
@@ -168,12 +195,19 @@ class Ledger:
             return [account_of(exposure) for exposure in self._accounts.values() if exposure.charges]
 
     def _write(
-        self, charges: Sequence[Charge], budget: tuple[float, float] | None, times: int | None = None
+        self,
+        charges: Sequence[Charge],
+        budget: tuple[float, float] | None,
+        times: int | None = None,
+        judge: Judge | None = None,
     ) -> list[bool]:
         """Write charges, of those only that the budget allows and that are not there ``times`` times."""
         if not charges:
             return []
         with self._journal.writing() as append:
+            if judge is not None:
+                for charge in charges:
+                    judge(self._parties.get((charge.run, charge.party), PartyOfRun()))
             if times is not None:
                 charges = [charge for charge in charges if self._count(charge) < times]
             new = {charge.share.identity: charge.share for charge in charges}
@@ -189,8 +223,18 @@ class Ledger:
         return within
 
     def _count(self, charge: Charge) -> int:
-        account = self._accounts.get(charge.share.identity)
+        account = self._accounts.get(self._place(charge.share.identity, charge.run, charge.party))
         return 0 if account is None else account.rounds[charge.run, charge.round]
+
+    def _place(self, identity: str, run: str, party: int) -> str:
+        """Return which account of a share a party is charged to: the first of a run to hold it, to the first.
+
+        So the division among parties makes no difference, but where two of a run hold the same examples: they
+        contribute to one release twice, while the charges of one party are a release each.
+        """
+        ranks = self._ranks.setdefault((identity, run), {})
+        rank = ranks.setdefault(party, len(ranks))
+        return f"{identity} {rank}" if rank else identity
 
     def _within(self, charges: Sequence[Charge], epsilon: float, delta: float) -> list[bool]:
         pending: dict[str, Exposure] = {}
@@ -205,27 +249,21 @@ class Ledger:
 
     def _pending(self, pending: Mapping[str, Exposure], charge: Charge) -> dict[str, Exposure]:
         """Return the accounts that differ from what is written, once ``charge`` is made too."""
-        identity = charge.share.identity
-        account = pending.get(identity) or self._accounts.get(identity) or Exposure(charge.share)
-        return {**pending, identity: account.with_charge(charge)}
+        place = self._place(charge.share.identity, charge.run, charge.party)
+        account = pending.get(place) or self._accounts.get(place) or Exposure(charge.share)
+        return {**pending, place: account.with_charge(charge)}
 
     def _losses(self, share: ExampleSet, unit: Unit, pending: Mapping[str, Exposure]) -> list[Loss]:
         """Return the losses of which the greatest is the share's."""
-        accounts = [pending.get(identity, account) for identity, account in self._accounts.items()]
-        overlap = self._index()
-        # a share that was never written holds its own examples all the same
-        extra = [pending[share.identity]] if share.identity in pending.keys() - self._accounts.keys() else []
+        accounts = list({**self._accounts, **pending}.values())
+        known = len(accounts) == len(self._accounts)
+        overlap = self._index() if known else Overlap([account.share for account in accounts])
         if unit == "client":
             touching = overlap.touching(share).items()
             parts = [(accounts[number], 1.0 if whole else 2.0) for number, whole in touching]
-            return [loss_of([*parts, *((account, 1.0) for account in extra)], "client")]
+            return [loss_of(parts, "client")]
         combinations = overlap.combinations(share)
-        return list(
-            {
-                loss_of([(account, 2.0) for account in [*(accounts[n] for n in numbers), *extra]], "sample")
-                for numbers in combinations
-            }
-        )
+        return list({loss_of([(accounts[n], 2.0) for n in numbers], "sample") for numbers in combinations})
 
     def _index(self) -> Overlap:
         """Return which accounts, by number, hold which examples."""
@@ -246,7 +284,12 @@ class Ledger:
                 record = from_entry(entry)
             except UnknownKind as error:
                 raise self._later("kind", str(error)) from None
-            self._accounts[record.share].add(record)
+            place = self._place(record.share, record.run, record.party)
+            if place not in self._accounts:
+                self._accounts[place] = Exposure(self._accounts[record.share].share)
+                self._overlap = None
+            self._accounts[place].add(record)
+            self._parties.setdefault((record.run, record.party), PartyOfRun()).add(record)
         else:
             raise self._later("event", str(entry["event"]))
 

@@ -91,7 +91,14 @@ class SecureSource(RandomSource):
 
 
 class FastSource(RandomSource):
-    """A seeded PCG64 generator: the same seed and purpose give the same numbers."""
+    """A seeded PCG64 generator: the same seed and purpose give the same numbers.
+
+    Guarantee:
+        - Other purposes of one seed have other numbers.
+
+    Edge cases:
+        - It protects nobody from who knows, or guesses, the seed.
+    """
 
     name = "fast"
 

@@ -10,7 +10,15 @@ from fedpriv.privacy.example_set import ExampleSet
 
 
 class Overlap:
-    """An inverted index of sets, numbered from 0. Memory: 12 bytes for each example of each set."""
+    """An inverted index of sets, numbered from 0. Memory: 12 bytes for each example of each set.
+
+    Guarantee:
+        - No set that shares an example is missing, and none is named that shares none.
+
+    Edge cases:
+        - An example that stands in a set several times counts once, as one copy of it.
+        - An example of no set makes the empty combination; no examples make none.
+    """
 
     def __init__(self, sets: Sequence[ExampleSet]) -> None:
         """Remember the sets; the index is built when it is first asked."""

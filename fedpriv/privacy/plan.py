@@ -66,13 +66,19 @@ class SamplePlan:
     Guarantee:
         - All steps in a client's history together are (epsilon, delta)-differentially private
           for one example of that client added or removed, with ``spent(history).epsilon``.
-        - The sensitivity of the sum is ``clipping_norm`` whatever the batch holds.
+        - The sensitivity of the sum is ``clipping_norm`` whatever the batch holds and however it is
+          augmented: what augmentation draws for an example is its own, and secret.
         - ``may_train`` is False before a round that would pass the target, never after it.
 
     Edge cases:
         - An empty Poisson sample still takes its noisy step and is accounted.
         - ``examples`` below the batch size: sample rate 1, no amplification is claimed.
         - A person with many images is protected image by image only.
+        - A photograph that stands several times among the examples is that many examples, each protected by
+          itself. All k copies together are protected as by steps of noise ``noise_multiplier`` / k and rate
+          1 - (1 - sample_rate)^k, which is far less and is not what is reported.
+        - Where a task knows people, who is among a client's is public, and the one image is of a person who
+          is there with it and without it: see :meth:`fedpriv.tasks.face.FaceTask.build_head`.
         - A run that is resumed after a crash counts the round that was lost as well as the one in
           its place, see :func:`fedpriv.training.party.charge_lost_round`.
 

@@ -1,13 +1,23 @@
 """Random changes of training images that leave a face's identity and expression as they are."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 SHIFT, ZOOM, ROTATION_RAD, LIGHT = 0.06, 0.1, 0.17, 0.2
 
+Draw = Callable[[int, int], Tensor]
+"""``draw(numbers, examples)`` returns (numbers, examples) float32 uniform on [0, 1], all independent."""
 
-def augmented(inputs: Tensor, random: torch.Generator, mirror: bool = True, strength: float = 1.0) -> Tensor:
+
+def drawn_by(random: torch.Generator) -> Draw:
+    """Return draws of a generator on the processor, for training without privacy."""
+    return lambda numbers, examples: torch.rand((numbers, examples), generator=random)
+
+
+def augmented(inputs: Tensor, draw: Draw, mirror: bool = True, strength: float = 1.0) -> Tensor:
     """Mirror, shift, zoom, rotate, brighten and stretch the contrast of each image by itself.
 
     Half the images are mirrored. At strength 1, shifts are up to 6 % of the side, zooms 10 %,
@@ -16,7 +26,7 @@ def augmented(inputs: Tensor, random: torch.Generator, mirror: bool = True, stre
 
     Args:
         inputs: (B, C, H, W) float, B may be 0; left as it is.
-        random: generator on the device of ``inputs``.
+        draw: gives each image seven numbers; its result depends on no other image and no other column.
         mirror: False mirrors none and draws the same of everything else.
         strength: factor of all other changes.
 
@@ -26,7 +36,7 @@ def augmented(inputs: Tensor, random: torch.Generator, mirror: bool = True, stre
     count, _, height, width = inputs.shape
     if not count:
         return inputs
-    uniform = torch.rand((7, count), generator=random, device=inputs.device, dtype=inputs.dtype)
+    uniform = draw(7, count).to(inputs)
     side = torch.where((uniform[0] < 0.5) & mirror, -1.0, 1.0)
     spread = strength * (2 * uniform[1:] - 1)
     angle, zoom = ROTATION_RAD * spread[0], 1 + ZOOM * spread[1]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
+from fedpriv.tasks.augment import Draw
 from fedpriv.types import AnyArray, Metrics
 
 
@@ -63,9 +64,18 @@ class Task(ABC):
         """Map uint8 (B, C, H, W) to float32 in [-1, 1]: (x / 255 - 0.5) / 0.5."""
         return images.to(torch.float32).div_(127.5).sub_(1.0)
 
-    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
-        """Return randomly changed inputs (B, C, H, W) for training; the identity by default."""
-        del random
+    def augment(self, inputs: Tensor, draw: Draw) -> Tensor:
+        """Return randomly changed inputs (B, C, H, W) for training; the identity by default.
+
+        The result for an example must depend on that example and on its own column of draws only: with
+        privacy, no other randomness may be used, and nothing of the other examples or of their number.
+        DP-SGD's bound on what one example changes rests on it.
+
+        Args:
+            inputs: preprocessed images.
+            draw: ``draw(numbers, B)`` returns uniform numbers, one column for each example.
+        """
+        del draw
         return inputs
 
     def client_targets(self, dataset: ImageDataset) -> Tensor:

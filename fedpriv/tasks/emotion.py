@@ -1,7 +1,6 @@
 """Which emotion does this face show? Seven expressions, on people never trained on."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
 from fedpriv.metrics.classification import accuracy, class_recalls, confusion_matrix, macro_f1
 from fedpriv.seeding import generator
-from fedpriv.tasks.augment import augmented
+from fedpriv.tasks.augment import Draw, augmented
 from fedpriv.tasks.base import MetricSpec, Task
 from fedpriv.tasks.batches import in_batches
 from fedpriv.tasks.emotion_picture import draw_expressions
@@ -59,9 +58,9 @@ class EmotionTask(Task):
         """Return the number of classes that have a name, whether or not an image shows them."""
         return len(training.class_names)
 
-    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+    def augment(self, inputs: Tensor, draw: Draw) -> Tensor:
         """Mirror, move and light each image anew, see :func:`~fedpriv.tasks.augment.augmented`."""
-        return augmented(inputs, random, self.mirror, self.augmentation)
+        return augmented(inputs, draw, self.mirror, self.augmentation)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross entropy with smoothed targets; an empty batch has loss 0.

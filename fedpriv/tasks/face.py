@@ -23,7 +23,7 @@ from fedpriv.metrics.verification import (
 from fedpriv.models.margin_head import CosineHead, arcface, cosface
 from fedpriv.pairs import VerificationPairs
 from fedpriv.seeding import derive, generator
-from fedpriv.tasks.augment import augmented
+from fedpriv.tasks.augment import Draw, augmented
 from fedpriv.tasks.base import MetricSpec, Task
 from fedpriv.tasks.batches import BATCH, in_batches
 from fedpriv.tasks.face_picture import draw_pairs
@@ -89,9 +89,9 @@ class FaceTask(Task):
         self.augmentation = augmentation
         self.max_pairs, self.pair_seed = max_pairs, pair_seed
 
-    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+    def augment(self, inputs: Tensor, draw: Draw) -> Tensor:
         """Mirror, move and light each image anew, see :func:`~fedpriv.tasks.augment.augmented`."""
-        return augmented(inputs, random, strength=self.augmentation)
+        return augmented(inputs, draw, strength=self.augmentation)
 
     def client_targets(self, dataset: ImageDataset) -> Tensor:
         """Return (N,) int64: the client's k people renumbered 0 .. k-1 in ascending order."""
@@ -116,6 +116,8 @@ class FaceTask(Task):
             - a client with one person still has codewords of others to be told from.
             - two people of different clients may share a codeword; about people^2 / (2 codewords)
               pairs do.
+            - a person's codeword depends on who else the client has, where two would have had the same: no
+              epsilon of single images hides **which people** a client has. It is taken as public.
 
         Args:
             dataset: the client's images.

@@ -4,7 +4,7 @@ import logging
 import shlex
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -12,18 +12,20 @@ from typing import Any, Literal
 import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from PIL import Image
 from torch import nn
 
+from fedpriv.privacy.audit_verdict import Verdict
+from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 from fedpriv.tracking.model_artifact import log_model
 from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash, cut, flatten
 from fedpriv.tracking.provenance import git_commit, library_versions
 from fedpriv.tracking.round_metrics import finite, round_metrics
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
-from fedpriv.tracking.store import locate, open_experiment, open_run
+from fedpriv.tracking.store import RUN_KEY, find_run, locate, open_experiment, open_run
 from fedpriv.tracking.uninterrupted import uninterrupted
 from fedpriv.types import AnyArray, Metrics
 
@@ -48,7 +50,13 @@ class RunLogger:
     """
 
     def __init__(
-        self, client: MlflowClient, run_id: str, uri: str, experiment: str, secrets: Iterable[str] = ()
+        self,
+        client: MlflowClient,
+        run_id: str,
+        uri: str,
+        experiment: str,
+        secrets: Iterable[str] = (),
+        known: Collection[str] = (),
     ) -> None:
         """Bind to a run that exists; :meth:`start` makes one.
 
@@ -58,12 +66,13 @@ class RunLogger:
             uri: tracking URI, absolute.
             experiment: name of the run's experiment.
             secrets: texts to hide in failure messages.
+            known: names of metrics that the run has already.
         """
         self.run_id = run_id
         self.uri = uri
         self.experiment = experiment
         self._client = client
-        self._secrets = frozenset(secrets)
+        self._secrets, self._known = frozenset(secrets), frozenset(known)
         self._pending: list[Metric] = []
         self._last_step = 0
         self._open = True
@@ -82,8 +91,9 @@ class RunLogger:
         parent_run_id: str | None = None,
         log_dir: Path | None = None,
         figures: Mapping[str, float] | None = None,
+        key: str | None = None,
     ) -> "RunLogger":
-        """Create a run and write what identifies it.
+        """Create a run, or take over the one of this ``key``, and write what identifies it.
 
         Writes the flattened configuration as parameters, all of it as artifact ``config.yaml``,
         and the tags ``git_commit``, ``seed``, ``config_hash``, ``overrides``, ``log_dir``,
@@ -101,6 +111,8 @@ class RunLogger:
             parent_run_id: the sweep's run, under which this one is shown.
             log_dir: where the run writes its files.
             figures: what follows from ``config``, as further parameters; in neither ``config.yaml`` nor hash.
+            key: fedpriv's name of the run. A process that was killed here may have left a run of this name,
+                with less or more of what is written now: the rest is written, and there is no second run.
 
         Raises:
             UserError: see :func:`fedpriv.tracking.store.open_experiment`.
@@ -118,14 +130,21 @@ class RunLogger:
             **library_versions(),
             **({} if log_dir is None else {"log_dir": str(log_dir)}),
             **({} if parent_run_id is None else {"mlflow.parentRunId": parent_run_id}),
+            **({} if key is None else {RUN_KEY: key}),
             **(tags or {}),
         }
         safe = {clean_name(name): _tag_text(text, secrets) for name, text in written.items()}
-        run = client.create_run(experiment_id, tags=safe, run_name=run_name)
-        logger = cls(client, run.info.run_id, location.uri, experiment, secrets)
+        run = None if key is None else find_run(client, experiment_id, key)
+        if run is None:
+            run = client.create_run(experiment_id, tags=safe, run_name=run_name)
+        else:
+            _reopen(client, run)
+        logger = cls(client, run.info.run_id, location.uri, experiment, secrets, run.data.metrics)
         try:
             params = {**flatten(plain), **{clean_name(name): str(n) for name, n in (figures or {}).items()}}
-            for batch in batches(Param(name, value) for name, value in params.items()):
+            # MLflow refuses another value than the first
+            missing = [Param(name, value) for name, value in params.items() if name not in run.data.params]
+            for batch in batches(missing):
                 client.log_batch(logger.run_id, params=batch)
             text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
             client.log_text(logger.run_id, text, "config.yaml")
@@ -151,11 +170,9 @@ class RunLogger:
         _, secrets = hide_secrets(config)
         location = locate(uri)
         client, run = open_run(location, run_id)
-        client.update_run(run_id, status="RUNNING")
-        if "failure" in run.data.tags:
-            client.delete_tag(run_id, "failure")
+        _reopen(client, run)
         experiment = client.get_experiment(run.info.experiment_id).name
-        logger = cls(client, run_id, location.uri, experiment, secrets)
+        logger = cls(client, run_id, location.uri, experiment, secrets, run.data.metrics)
         logger._last_step = max(logger.rounds(), default=0)
         return logger
 
@@ -176,16 +193,38 @@ class RunLogger:
         self._log_metrics(round_metrics(result), result.number)
 
     def log_baseline(self, metrics: Metrics) -> None:
-        """Write what needs no learning as metrics ``baseline_<name>`` at step 0."""
-        self._log_metrics(finite({f"baseline_{name}": value for name, value in metrics.items()}), 0)
+        """Write what needs no learning as metrics ``baseline_<name>`` at step 0, unless the run has them."""
+        named = finite({f"baseline_{name}": value for name, value in metrics.items()})
+        self._log_metrics({name: value for name, value in named.items() if name not in self._known}, 0)
 
     def log_lifetime(self, epsilon: float, earlier_runs: int) -> None:
-        """Write what all runs on the same data have cost, at the last round's step.
+        """Write what all private runs on the same data have cost, at the last round's step.
 
         An infinite epsilon is no metric: the tag ``lifetime_epsilon`` has it in any case.
         """
-        self.tag("lifetime_epsilon", f"{epsilon:.6g}")
+        self.tag("lifetime_epsilon", at_most(epsilon, digits=6))
         figures = {"lifetime_epsilon": epsilon, "earlier_runs": float(earlier_runs)}
+        self._log_metrics(finite(figures), self._last_step)
+
+    def log_audit(self, found: Verdict | None, listener: str) -> None:
+        """Write what the run's canaries prove about its epsilon, at the last round's step; None: unheard.
+
+        Metrics ``audit_epsilon_lower_bound`` (any mechanism), ``audit_epsilon_curve_bound`` (its own curve),
+        ``audit_epsilon_claimed`` and ``audit_epsilon_reachable`` (the curve's bound, were every guess right);
+        tags ``audit_refuted`` (``true``, ``false``, or ``nothing heard`` without any metric) and
+        ``audit_listener``.
+        """
+        self.tag("audit_listener", listener)
+        if found is None:
+            self.tag("audit_refuted", "nothing heard")
+            return
+        self.tag("audit_refuted", str(found.refuted).lower())
+        figures = {
+            "audit_epsilon_lower_bound": found.lower_bound,
+            "audit_epsilon_curve_bound": found.curve_bound,
+            "audit_epsilon_claimed": found.claimed.epsilon,
+            "audit_epsilon_reachable": found.most,
+        }
         self._log_metrics(finite(figures), self._last_step)
 
     def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
@@ -270,6 +309,13 @@ class RunLogger:
             with uninterrupted():
                 self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH])
                 del self._pending[:_METRICS_PER_BATCH]
+
+
+def _reopen(client: MlflowClient, run: Run) -> None:
+    """Let a run be under way again, without the tag ``failure`` of what ended it."""
+    client.update_run(run.info.run_id, status="RUNNING")
+    if "failure" in run.data.tags:
+        client.delete_tag(run.info.run_id, "failure")
 
 
 def _tag_text(text: str, secrets: Iterable[str]) -> str:

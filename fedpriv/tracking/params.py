@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -111,5 +112,7 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield from _leaves(inner, f"{prefix}.{index}")
     elif isinstance(value, str):
         yield prefix, value
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield prefix, str(value)  # inf, as it is typed; JSON has no word for it
     elif prefix:
         yield prefix, json.dumps(value)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
@@ -87,9 +88,9 @@ def epsilon_plot(results: Sequence[RoundResult]) -> Figure:
     axes.set_ylim(bottom=0, top=float(values.max()) * 1.15 or 1.0)
     delta = next((result.delta for result in reversed(results) if result.delta is not None), None)
     if delta is not None:
-        axes.set_ylabel(f"privacy loss ε at δ = {delta:.3g}")
+        axes.set_ylabel(f"privacy loss ε at δ = {at_most(delta)}")
     axes.set_xlim(left=0)
-    _end_label(axes, rounds, values, f"ε = {values[-1]:.3g}", RED)
+    _end_label(axes, rounds, values, f"ε = {at_most(values[-1])}", RED)
     return figure
 
 

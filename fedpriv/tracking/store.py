@@ -17,6 +17,8 @@ from fedpriv.tracking.secrets import hide_in_text
 
 _SQLITE = "sqlite:///"
 _SQLITE_HEADER = b"SQLite format 3\x00"
+RUN_KEY = "fedpriv_run_id"
+"""Tag with fedpriv's own name of a run, which is known before MLflow has one."""
 _SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -121,6 +123,24 @@ def open_run(location: Location, run_id: str) -> tuple[MlflowClient, Run]:
         ) from error
 
 
+def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    """Return the run with the tag ``RUN_KEY`` = ``key``; None if there is none, or it was deleted.
+
+    Guarantee:
+        A process that is killed while it makes a run leaves none, or one that is found: MLflow writes a
+        run together with its first tags.
+
+    Args:
+        client: bound to the store.
+        experiment_id: where to look.
+        key: letters and digits; no other text names a run.
+    """
+    if not (key.isascii() and key.isalnum()):
+        return None
+    found = client.search_runs([experiment_id], f"tags.{RUN_KEY} = '{key}'", max_results=1)
+    return found[0] if found else None
+
+
 @contextlib.contextmanager
 def _exclusive(database: Path | None) -> Iterator[None]:
     if database is None:
@@ -132,12 +152,20 @@ def _exclusive(database: Path | None) -> Iterator[None]:
         yield
 
 
+def require_sqlite(database: Path) -> None:
+    """Refuse a file of another kind, to which MLflow would retry for minutes to connect.
+
+    Raises:
+        UserError: when it is one.
+    """
+    with database.open("rb") as opened:
+        if opened.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
+            raise UserError(f"tracking.uri={_SQLITE}{database}: is no SQLite database; name another file")
+
+
 def _create_database(database: Path, artifacts: str | None) -> None:
     if database.exists() and database.stat().st_size:
-        with database.open("rb") as opened:
-            # MLflow would retry for minutes to connect to a file of another kind.
-            if opened.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
-                raise UserError(f"tracking.uri={_SQLITE}{database}: is no SQLite database; name another file")
+        require_sqlite(database)
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.privacy.canaries import LOUDNESS
+from fedpriv.tasks.augment import Draw
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import ClientData
 from fedpriv.types import Metrics
@@ -77,9 +78,9 @@ class CanaryTask(Task):
         """Preprocess as the task does."""
         return self._task.preprocess(images)
 
-    def augment(self, inputs: Tensor, random: torch.Generator) -> Tensor:
+    def augment(self, inputs: Tensor, draw: Draw) -> Tensor:
         """Augment as the task does."""
-        return self._task.augment(inputs, random)
+        return self._task.augment(inputs, draw)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss over the batch.

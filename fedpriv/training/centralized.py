@@ -144,7 +144,7 @@ class Centralized:
             UserError: when the ledger is damaged or cannot be written.
         """
         if self.purse is not None and self.plan is not None:
-            self.purse.make_up([(self.examples, SampledGaussian.of_round(self.plan))], number, times)
+            self.purse.make_up({PARTY: (self.examples, SampledGaussian.of_round(self.plan))}, number, times)
 
     def state(self) -> dict[str, AnyArray]:
         """Return the optimiser's state: an array ``<parameter number>/<name>`` for each tensor."""
@@ -217,6 +217,7 @@ class Centralized:
             train_loss=loss if loss is not None and np.isfinite(loss) else None,
             epsilon=None if spent is None else spent.epsilon,
             delta=None if spent is None else spent.delta,
+            accountant=None if spent is None else spent.accountant,
             seconds={**seconds, "evaluate": time.perf_counter() - trained},
             local_seconds=seconds.get("train", 0.0),
             failures=failures,

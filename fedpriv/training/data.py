@@ -49,7 +49,7 @@ def examples_of(dataset: ImageDataset) -> ExampleSet:
     What they were made from where their loader tells it, else their pixels.
     """
     if dataset.origins is not None:
-        return of_digests(np.asarray(dataset.origins))
+        return of_digests(np.ravel(dataset.origins))
     return of_images(dataset.images)
 
 

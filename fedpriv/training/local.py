@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedpriv.privacy.canaries import Canaries
 from fedpriv.privacy.noise import RandomSource
 from fedpriv.privacy.plan import SamplePlan
 from fedpriv.seeding import derive, generator
+from fedpriv.tasks.augment import Draw, drawn_by
 from fedpriv.tasks.base import Task
 from fedpriv.training.data import ClientData
 
@@ -134,13 +136,13 @@ def train_plain(
     optimizer = _ready(optimizer, settings, model)
     proximal = _Proximal(settings.proximal_mu, backbone)
     shuffle = generator(seed, "batches")
-    augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
+    draw = drawn_by(torch.Generator().manual_seed(derive(seed, "augment") % 2**63))
     steps = max(1, math.ceil(settings.local_epochs * len(data) / settings.batch_size))
     losses: list[Tensor] = []
     while len(losses) < steps:
         order = torch.from_numpy(shuffle.permutation(len(data)))
         for chosen in order.split(settings.batch_size):
-            inputs = task.augment(task.preprocess(data.batch(chosen)), augment)
+            inputs = task.augment(task.preprocess(data.batch(chosen)), draw)
             loss = task.loss(model(inputs), data.targets[chosen])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -152,6 +154,14 @@ def train_plain(
     return float(torch.stack(losses).mean())
 
 
+def _drawn_by_mechanism(source: RandomSource) -> Draw:
+    def draw(numbers: int, examples: int) -> Tensor:
+        uniform = source.uniform(numbers * examples).astype(np.float32)
+        return torch.from_numpy(uniform).view(numbers, examples)
+
+    return draw
+
+
 def train_private(
     task: Task,
     backbone: nn.Module,
@@ -160,14 +170,18 @@ def train_private(
     settings: LocalSettings,
     plan: SamplePlan,
     source: RandomSource,
-    seed: int,
     optimizer: torch.optim.Optimizer | None = None,
     gradients: str = "auto",
+    canaries: Canaries | None = None,
 ) -> float:
     """Run the ``plan.steps_per_round`` steps of DP-SGD that ``plan`` accounts for, in place.
 
     Guarantee:
         - exactly ``plan.steps_per_round`` noisy steps on Poisson samples are taken.
+        - one example moves a step's sum by at most the clipping norm, augmentation included: its draws are
+          the mechanism's own, secret and independent of each other, so that of two data sets which differ
+          in one example all others can be thought to get the same. A stream dealt in order, of a seed that
+          others know, would give every later example of the sample other changes.
 
     Edge cases:
         - an empty sample takes its noisy step; its loss is left out of the mean.
@@ -180,14 +194,15 @@ def train_private(
         data: the client's examples; ``len(data) == plan.examples``.
         settings: how to optimise; batch size and epochs are the plan's.
         plan: what is executed and accounted.
-        source: randomness of sampling and noise.
-        seed: determines augmentation only.
+        source: randomness of sampling, augmentation and noise.
         optimizer: as for :func:`train_plain`; it takes the noisy gradients.
         gradients: how per-example gradients are computed, see :mod:`fedpriv.privacy.per_example`.
+        canaries: further examples, for an audit: sampled, clipped, added and drowned in noise as all are.
 
     Raises:
         ValueError: when the data is not what the plan was made for.
     """
+    from fedpriv.privacy.canary_examples import CanaryExamples
     from fedpriv.privacy.dp_sgd import PrivateGradient, poisson_sample
     from fedpriv.privacy.per_example import per_example_gradients
 
@@ -197,21 +212,28 @@ def train_private(
     model.train()
     optimizer = _ready(optimizer, settings, model)
     proximal = _Proximal(settings.proximal_mu, backbone)
-    augment = torch.Generator().manual_seed(derive(seed, "augment") % 2**63)
+    draw = _drawn_by_mechanism(source)
     losses: list[float] = []
+    # canaries change neither rate, noise nor steps, all that epsilon depends on; the divisor stays, too
+    sampled = plan if canaries is None else replace(plan, examples=plan.examples + len(canaries.included))
     with per_example_gradients(model, gradients) as examples:
+        audited = None
+        if canaries is not None:
+            examples = audited = CanaryExamples(examples, backbone, canaries, plan.clipping_norm)
         private = PrivateGradient(examples, model, plan, source)
         for _ in range(plan.steps_per_round):
-            chosen = torch.from_numpy(poisson_sample(plan, source))
-            total = 0.0
+            chosen = torch.from_numpy(poisson_sample(sampled, source))
+            total, count = 0.0, 0
             for part in chosen.split(private.most_at_once) if len(chosen) else ():
-                inputs = task.augment(task.preprocess(data.batch(part)), augment)
-                loss = task.loss(examples.model(inputs), data.targets[part])
-                loss.backward()
+                rows = part if audited is None else audited.take(part, len(data))
+                if len(rows):
+                    inputs = task.augment(task.preprocess(data.batch(rows)), draw)
+                    loss = task.loss(examples.model(inputs), data.targets[rows])
+                    loss.backward()
+                    total, count = total + float(loss.detach()) * len(rows), count + len(rows)
                 private.add(len(part))
-                total += float(loss.detach()) * len(part)
-            if len(chosen):
-                losses.append(total / len(chosen))
+            if count:
+                losses.append(total / count)
             private.release()
             proximal.add()
             optimizer.step()

@@ -9,6 +9,7 @@ from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.privacy.accounting import History
+from fedpriv.privacy.canaries import Canaries
 from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan
 from fedpriv.privacy.purse import BudgetSpent
@@ -26,10 +27,12 @@ class ClientMemory:
     Attributes:
         history: privacy spent in this run so far.
         head: parameters of its private head; None before its first round, or if none are trained.
+        last_round: that it took part in, as long as this process serves the run; None before the first.
     """
 
     history: History = ()
     head: FloatVector | None = None
+    last_round: int | None = None
 
 
 class Terms(Protocol):
@@ -77,12 +80,17 @@ def train_round(
     proximal_mu: float = 0.0,
     optimizer: torch.optim.Optimizer | None = None,
     paying: AbstractContextManager[None] | None = None,
+    canaries: Canaries | None = None,
 ) -> float:
     """Train backbone and head for one round, in place, and return the mean loss.
 
     Guarantee:
         - what the round costs stands in ``memory.history`` before the first noisy step.
         - with ``paying`` it stands in the privacy ledger, on disk, before this function returns.
+
+    Edge cases:
+        - training that fails stays charged.
+        - without a plan nothing is charged, and ``paying`` is not entered.
 
     Args:
         terms: of the run.
@@ -95,6 +103,7 @@ def train_round(
         proximal_mu: see :class:`LocalSettings`.
         optimizer: goes on from its state; None makes a fresh one.
         paying: charges the round to a ledger, see :meth:`fedpriv.privacy.purse.Purse.paying`; None does not.
+        canaries: that the party carries as further examples where there is a plan; None carries none.
 
     Raises:
         BudgetSpent: when the round would pass the target epsilon, or what all runs may spend; nothing was
@@ -115,7 +124,7 @@ def train_round(
     gradients = "auto" if privacy is None else privacy.gradients
     with paying or nullcontext():
         memory.history = plan.after_round(memory.history)
-        return train_private(task, backbone, head, data, local, plan, source, seed, optimizer, gradients)
+        return train_private(task, backbone, head, data, local, plan, source, optimizer, gradients, canaries)
 
 
 def charge_lost_round(memory: ClientMemory, plan: SamplePlan | None) -> ClientMemory:

@@ -133,7 +133,7 @@ IMPOSSIBLE = [
     ),
     ([DP, "privacy.delta=1"], "privacy.delta=1.0 must lie between 0 and 1"),
     ([DP, "privacy.epsilon=0"], "privacy.epsilon=0.0 must be positive"),
-    ([DP, "privacy.epsilon=inf"], "privacy.epsilon=inf: needs a finite number"),
+    ([DP, "privacy.epsilon=-inf"], "privacy.epsilon=-inf: needs a finite number"),
     ([DP, "privacy.clipping_norm=0"], "privacy.clipping_norm=0.0 must be positive"),
     (
         [DP, "privacy.noise_multiplier=1"],
@@ -286,6 +286,24 @@ IMPOSSIBLE = [
         "privacy.noise_multiplier (up to ",
     ),
     ([*CLIENT, "federation.min_replies=4"], "federation.min_replies=4: only 3 clients are asked per round"),
+    (
+        ["audit.enabled=true"],
+        "audit.enabled=true: a run without differential privacy claims nothing; add privacy=dp_sgd, or",
+    ),
+    (
+        ["audit.enabled=true", DP, "mode=centralized"],
+        "audit.enabled=true: mode=centralized releases no updates to listen to; use mode=federated, or",
+    ),
+    (["audit.enabled=true", DP, "audit.canaries=9"], "audit.canaries=9: choose 10 to 5000"),
+    (["audit.enabled=true", DP, "audit.canaries=5001"], "audit.canaries=5001: choose 10 to 5000"),
+    (
+        ["audit.enabled=true", DP, "audit.client=3"],
+        "audit.client=3: there is no such client; choose 0 to 2",
+    ),
+    (
+        ["audit.enabled=true", DP, "audit.client=-1"],
+        "audit.client=-1: there is no such client; choose 0 to 2",
+    ),
     (["model.hidden=0"], "model: outputs=3, hidden=0"),
     (["+partition.clients=3"], "partition.clients=3: is set by the run itself; remove it"),
 ]

@@ -44,6 +44,8 @@ ENUMS = {
     "unit": "none",
     "noise": "fast",
     "noise_by": "server",
+    "correlation": "banded",
+    "order": "cyclic",
     "gradients": "opacus",
     "clipping": "adaptive",
     "scheme": "ckks",

@@ -81,6 +81,15 @@ def test_summary_without_privacy_or_results_says_so():
     assert "one update" not in cells
 
 
+def test_an_epsilon_that_is_the_looser_bound_says_so():
+    def row(**changes):
+        return _cells(_summary([RoundResult(1, {}, epsilon=2.5, delta=1e-5, **changes)]))["epsilon"]
+
+    assert row(accountant="prv") == "2.5 at delta 1e-05"
+    assert row(accountant="rdp") == "2.5 at delta 1e-05 (RDP bound)"
+    assert row(accountant="rdp", asked=4) == "2.5 at delta 1e-05 (largest reported; RDP bound)"
+
+
 def test_a_clipping_norm_is_stated_where_it_adapts():
     adapted = [
         RoundResult(number, {}, clipping_norm=norm) for number, norm in enumerate([None, 1.0, 0.25, 0.125])

@@ -1,6 +1,8 @@
 import pytest
 
-from fedpriv.console.wording import bytes_text, clock_text, round_line, seconds_text
+from fedpriv.console.wording import bytes_text, clock_text, lifetime_text, round_line, seconds_text
+from fedpriv.privacy.accounting import Spent
+from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
 
 METRIC, LABEL = "error_deg", "angular error (deg)"
@@ -49,3 +51,27 @@ def test_clock_carries_to_hours():
 def test_a_clipping_norm_is_shown_where_it_adapts():
     adapted = RoundResult(1, {}, epsilon=2.0, clipping_norm=0.12345, within_norm=0.5)
     assert round_line(adapted, 3, METRIC, LABEL) == "round 1/3 | epsilon 2 | clipping norm 0.123"
+
+
+def test_what_is_spent_is_rounded_up():
+    spent = RoundResult(1, {}, epsilon=10.7398, epsilon_reported=1.0001)
+    assert round_line(spent, 3, METRIC, LABEL) == "round 1/3 | epsilon 10.8 (1.01 reported)"
+
+
+@pytest.mark.parametrize(
+    ("others", "seeded", "fewest", "text"),
+    [
+        (0, 0, False, "8.01 at delta 1e-05 (no other run)"),
+        (1, 0, False, "8.01 at delta 1e-05 (with 1 other run)"),
+        (0, 0, True, "8.01 at delta 1e-05 (no other run); charged for the fewest answers"),
+        (
+            2,
+            3,
+            False,
+            "8.01 at delta 1e-05 (with 2 other runs); 3 of 3 runs had seeded noise, which protects nobody",
+        ),
+    ],
+)
+def test_what_all_runs_cost_says_how_many_there_were_and_what_they_are_worth(others, seeded, fewest, text):
+    found = Lifetime(Spent(8.0002, 1e-5, "zcdp"), others, seeded)
+    assert lifetime_text(found, fewest) == text

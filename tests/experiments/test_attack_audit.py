@@ -46,6 +46,7 @@ def test_help_lists_the_attacks(capsys):
     [
         (["attack", "nothing"], "attack nothing: no such attack"),
         (["attack", "audit", "--epsilon", "99"], "epsilon=99.0: choose"),
+        (["attack", "audit", "--level", "foo"], "attack audit: argument --level: invalid choice: 'foo'"),
         (["attack", "audit", "--seeds", "0"], "--seeds 0: choose"),
         (["attack", "audit", "--picture", "a.bmp"], "--picture a.bmp: cannot draw"),
         (["attack", "audit", "--picture", "no/such/a.png"], "there is no folder no/such"),

@@ -47,7 +47,7 @@ def test_all_private_ways_train_the_same_model_but_for_its_noise(monkeypatch):
         if way is None:
             dp._opacus(task, model, data, settings, plan)
         else:
-            train_private(task, model, None, data, settings, plan, FastSource(0), seed=0, gradients=way)
+            train_private(task, model, None, data, settings, plan, FastSource(0), gradients=way)
         trained.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     torch.testing.assert_close(trained[0], trained[1], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(trained[0], trained[2], rtol=1e-3, atol=1e-5)

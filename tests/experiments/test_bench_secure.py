@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.bench import main, secure
+from experiments.bench import secure
+from fedpriv.cli import main
 from fedpriv.config.as_json import to_json
 from fedpriv.config.compose import compose_run
 from fedpriv.config.used import encryption_figures
@@ -51,14 +52,18 @@ def test_medians_and_ratios_are_those_of_runs_that_are_known(monkeypatch):
     ("arguments", "text"),
     [
         (["secure", "--schemes", "bfv,rsa"], "--schemes bfv,rsa: choose of bfv,bfv_committee,ckks"),
+        (["engines"], "bench: argument name: invalid choice: 'engines'"),
+        (["engine", "--repeats", "0"], "--repeats 0: give 1 or more; see `fedpriv bench --help`"),
         (["engine", "--schemes", "bfv"], "--schemes: the benchmark engine has none; leave it out"),
     ],
 )
 def test_schemes_that_there_are_not_are_refused(arguments, text, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
+        main(["bench", *arguments])
     assert ended.value.code == 2
-    assert text in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.slow

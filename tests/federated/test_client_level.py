@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from flwr.app import Message
 
 from fedpriv.config import privacy as planning
 from fedpriv.config.as_json import to_json
@@ -17,11 +18,12 @@ from fedpriv.federated.answers import SumRefused
 from fedpriv.federated.messages import MessageError, TrainRequest
 from fedpriv.federated.roster import Roster
 from fedpriv.federated.strategy import base
-from fedpriv.federated.strategy.books import Books, releases
+from fedpriv.federated.strategy.books import Books, releases, shared
 from fedpriv.federated.strategy.fedavg import FedAvg
 from fedpriv.federated.strategy.session import Progress
 from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.privacy.concentrated import epsilon_of
+from fedpriv.privacy.ledger import Ledger, default_folder
 from fedpriv.privacy.plan import PrivacySettings
 from fedpriv.privacy.sum_plan import SumPlan, plan_sum
 from fedpriv.results import RoundResult
@@ -283,6 +285,24 @@ def test_a_client_answers_in_none_but_the_planned_rounds(founded, number):
     assert client.train(site, 0, TrainRequest("00" * 16, 2, 1.0, {}, zeros), memory).sealed
 
 
+def test_a_client_whose_lifetime_budget_is_spent_says_so_before_it_trains(founded):
+    once = build_site(founded())
+    zeros = np.zeros(once.parameters.layout.size, np.float32)
+    client.train(once, 0, TrainRequest("00" * 16, 1, 1.0, {}, zeros), ClientMemory())
+    spent = Ledger(default_folder()).spent(once.examples(0), 1e-5, "client").epsilon
+    site, memory = build_site(founded(f"privacy.lifetime_epsilon={spent + 1e-3}")), ClientMemory()
+    before = site.parameters.read()
+    with pytest.raises(MessageError, match="budget_spent"):
+        client.train(site, 0, TrainRequest("00" * 16, 1, 1.0, {}, zeros), memory)
+    assert memory.last_round is None
+    # not even the global model was loaded, let alone trained
+    np.testing.assert_array_equal(site.parameters.read(), before)
+    assert before.any()
+    # to ask costs nothing, and the others have their own
+    assert Ledger(default_folder()).spent(site.examples(0), 1e-5, "client").epsilon == spent
+    assert client.train(site, 1, TrainRequest("00" * 16, 1, 1.0, {}, zeros), ClientMemory()).sealed
+
+
 def test_training_itself_is_that_without_privacy(founded):
     site = build_site(founded())
     assert site.privacy is None
@@ -320,6 +340,27 @@ def test_a_run_ends_before_the_sum_that_would_pass_the_target(session, caplog):
     assert "round 3 of 9: the privacy budget allows no further sum; the run ends here" in caplog.text
 
 
+def test_a_run_ends_once_every_client_has_spent_its_own_budget(session, caplog):
+    """What all runs may spend is known to the clients alone: the run's own plan allows more."""
+    strategy = FedAvg()
+    strategy.bind(session(roster=Roster(MEMBERS, ()), min_replies=2, client_level=ClientLevel(PLAN)))
+
+    def behave(partition, message):
+        number = TrainRequest.from_content(message.content).round
+        spent = number > 1 + partition // 2
+        return (
+            Message(messages.failure("budget_spent"), reply_to=message)
+            if spent
+            else honest(message, np.ones(4))
+        )
+
+    strategy.start(FakeGrid(behave), messages.pack_parameters(np.zeros(4, np.float32)), num_rounds=9)
+    assert [result.replied for result in strategy.history] == [0, 4, 2, 0]
+    assert strategy.exhausted
+    assert PLAN.may_release([4, 2], 4)
+    assert "round 3 of 9: every client has spent its privacy budget; the run ends here" in caplog.text
+
+
 def test_a_sum_of_too_few_for_what_is_left_is_discarded_and_a_later_one_of_more_is_not(session):
     counts = {1: 4, 2: 4, 3: 4, 4: 2, 5: 2, 6: 4}
     _, strategy = rounds_of(session, lambda number: counts.get(number, 2))
@@ -355,9 +396,12 @@ def test_a_resumed_run_counts_what_was_opened_refused_and_lost_and_nothing_else(
         RoundResult(2, {}, failures={"sum_refused": 3, "no_reply": 2}),
         RoundResult(3, {}, failures={"round_discarded": 1}),
     ]
-    assert releases(history, (2,)) == [4, 3, 2]
-    progress = Progress(tuple(history), np.zeros(4, np.float32), lost_releases=(2,))
-    assert Books(progress, client_level=ClientLevel(PLAN)).releases == [4, 3, 2]
+    assert releases(history, ((4, 2),)) == [(1, 4), (2, 3), (4, 2)]
+    assert shared(PLAN, releases(history, ((4, 2),)), 4) == [4, 3, 2]
+    progress = Progress(tuple(history), np.zeros(4, np.float32), lost_releases=((4, 2),))
+    books = Books(progress, client_level=ClientLevel(PLAN))
+    assert books._privacy() == (PLAN.spent([4, 3, 2]).epsilon, None, PLAN.delta, "zcdp")
+    assert books.may_open(2) is PLAN.may_release([4, 3, 2], 2)
 
 
 def test_planned_rounds_all_fit_and_nothing_is_said_of_an_end(session, caplog):

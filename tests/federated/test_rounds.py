@@ -17,6 +17,7 @@ from fedpriv.federated.strategy.session import Progress
 from fedpriv.he.envelope import SIGNED_BYTES, Header
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.plain import PlainCodec
+from fedpriv.results import RoundResult
 from tests.envelopes import seal
 
 from .conftest import LAYOUT, RUN_DIGEST, RUN_ID, SIGNERS
@@ -302,6 +303,28 @@ def test_epsilon_is_the_largest_ever_spent_by_any_client_and_never_falls(session
     strategy.start(FakeGrid(behave), start, num_rounds=2)
     assert [report.epsilon for report in strategy.history] == [None, 7.0, 7.0]
     assert strategy.history[-1].delta == 1e-5
+
+
+def test_the_accountant_is_that_of_the_client_whose_epsilon_is_stated_before_and_after_an_interruption(
+    session,
+):
+    def behave(partition, number, message):
+        reply = _spends(message, 8.0 + number if partition == number else 1.0)
+        reply.content["metrics"]["rdp"] = float(partition == 2)
+        return reply
+
+    def accountants(**changes):
+        strategy = FedAvg()
+        strategy.bind(session(roster=Roster(MEMBERS, ()), **changes))
+        grid = FakeGrid(lambda p, m: behave(p, TrainRequest.from_content(m.content).round, m))
+        strategy.start(grid, messages.pack_parameters(np.zeros(4, np.float32)), num_rounds=2)
+        return [report.accountant for report in strategy.history]
+
+    assert accountants() == [None, "prv", "rdp"]
+    begun = (RoundResult(0, {}), RoundResult(1, {}, epsilon=50.0, delta=1e-5, accountant="rdp", replied=3))
+    spent = {"spent": {3: 50.0}, "by_rdp": frozenset({3})}
+    progress = Progress(begun, np.zeros(4, np.float32), delta=1e-5, **spent)
+    assert accountants(progress=progress) == [None, "rdp", "rdp"]
 
 
 def test_what_a_refused_reply_spent_is_counted(session):

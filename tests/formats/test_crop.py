@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedpriv.errors import UserError
-from fedpriv.formats.crop import crop_resize, read_picture, resize
+from fedpriv.formats.crop import crop_resize, decode_picture, resize
 
 PICTURE = np.random.default_rng(0).integers(1, 256, (12, 10, 3), dtype=np.uint8)
 
@@ -47,13 +46,6 @@ def test_pictures_are_read_as_stored_without_the_turn_their_header_asks_for(tmp_
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
     Image.fromarray(PICTURE).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg", tmp_path, colour=True).shape == (12, 10, 3)
-    assert read_picture(tmp_path / "a.jpg", tmp_path, colour=False).shape == (12, 10, 1)
-
-
-def test_a_link_out_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "inside").mkdir()
-    Image.fromarray(PICTURE).save(tmp_path / "a.jpg")
-    (tmp_path / "inside" / "a.jpg").symlink_to(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match="a symbolic link that leaves"):
-        read_picture(tmp_path / "inside" / "a.jpg", tmp_path / "inside", colour=True)
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert decode_picture(content, "a.jpg", colour=True).shape == (12, 10, 3)
+    assert decode_picture(content, "a.jpg", colour=False).shape == (12, 10, 1)

@@ -12,13 +12,17 @@ from PIL import Image
 
 from fedpriv.errors import UserError
 from fedpriv.formats import identity_folder
-from fedpriv.formats.identity_folder import list_identities, read_image
+from fedpriv.formats.identity_folder import decode_image, list_identities
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def read_image(path: Path, height: int, width: int, colour: bool = False) -> np.ndarray:
+    return decode_image(path.read_bytes(), path, height, width, colour)
 
 
 def grey(height: int = 8, width: int = 8, value: int = 100) -> np.ndarray:
@@ -179,7 +183,7 @@ def test_a_huge_size_in_the_header_is_refused_before_decoding(
         read_image(path, 8, 8)
 
 
-def test_a_file_too_long_is_refused_before_it_is_opened(
+def test_an_image_too_long_is_refused_before_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity_folder, "MAX_FILE_BYTES", 10)
@@ -202,12 +206,7 @@ def test_sixteen_bit_pixels_are_refused_rather_than_clipped(tmp_path: Path) -> N
         read_image(path, 4, 4)
 
 
-def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.png: cannot be read"):
-        read_image(tmp_path / "none.png", 4, 4)
-
-
 @pytest.mark.parametrize(("height", "width"), [(0, 4), (4, -1)])
-def test_an_empty_size_is_refused(tmp_path: Path, height: int, width: int) -> None:
+def test_an_empty_size_is_refused(height: int, width: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        read_image(tmp_path / "x.png", height, width)
+        decode_image(b"", "x.png", height, width)

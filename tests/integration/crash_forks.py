@@ -1,13 +1,15 @@
 """Runs and resumes experiments in forks of a process that has imported everything, to be killed from outside.
 
 Importing takes ten times as long as a tiny run. As a program it takes a warm-up run's overrides as arguments,
-then a JSON line for each fork on standard input, ``{"folder", "log", "overrides"}``; null as ``overrides``
-resumes the folder's run. It answers with the fork's process and, once that has ended, its exit code.
+then a JSON line for each fork on standard input, ``{"folder", "log", "overrides", "point"}``; null as
+``overrides`` resumes the folder's run, and at a ``point`` of ``POINTS`` the fork kills itself. It answers
+with the fork's process and, once that has ended, its exit code.
 """
 
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -16,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mlflow import MlflowClient
 
+from fedpriv.checkpoint import Checkpoint
 from fedpriv.config.compose import compose_run
 from fedpriv.errors import UserError
 from fedpriv.federated import client
@@ -24,6 +28,28 @@ from fedpriv.runner import resume, run
 from fedpriv.tracking.mlflow_logger import RunLogger
 
 NO_CHECKPOINT = 3
+POINTS = {
+    "before MLflow hears of it": (MlflowClient, "create_run", False),
+    "when MLflow has it": (MlflowClient, "create_run", True),
+    "before its id is noted": (Checkpoint, "note", False),
+    "before its first state": (Checkpoint, "save", False),
+    "between its first state and MLflow": (Checkpoint, "save", True),
+    "when it is to be finished": (Checkpoint, "finish", False),
+}
+"""Where a run can be killed: a class, its method, and whether that has been carried out."""
+
+
+def die_at(point: str) -> None:
+    """Let this process be killed at a point."""
+    owner, name, afterwards = POINTS[point]
+    real = getattr(owner, name)
+
+    def deadly(*given: Any, **named: Any) -> None:
+        if afterwards:
+            real(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, deadly)
 
 
 def record_releases(log: Path) -> None:
@@ -43,6 +69,8 @@ def serve(given: dict[str, Any]) -> None:
     record_releases(Path(given["log"]))
     # curves are drawn after the last round, and take as long as two of these
     RunLogger.log_picture = lambda *_: None  # type: ignore[method-assign,assignment]
+    if given["point"] is not None:
+        die_at(given["point"])
     folder = Path(given["folder"])
     if given["overrides"] is not None:
         run(compose_run(*given["overrides"]), [], folder)

@@ -9,6 +9,7 @@ from rich.console import Console
 from fedpriv.checkpoint import Checkpoint
 from fedpriv.cli import main
 from fedpriv.config.privacy import sum_plan_of
+from fedpriv.privacy.rounded import at_most
 from fedpriv.runner import run
 
 
@@ -19,10 +20,12 @@ def test_epsilon_is_stated_with_whom_it_protects(tiny, tmp_path, capsys, where):
     config = tiny(*noisy, "tracking=mlflow", f"tracking.uri={uri}")
     report = run(config, output_dir=tmp_path / "out", console=Console(width=300))
     epsilon = sum_plan_of(config).spent([4, 4]).epsilon
-    said = f"{epsilon:.3g} at delta 1e-05 (client level, zcdp); of models, not of the figures that"
+    said = f"{at_most(epsilon)} at delta 1e-05 (client level, zcdp); of models, not of the figures that"
     printed = " ".join(capsys.readouterr().out.split())
     assert said in printed
     assert "research only" in printed
+    assert "1 of 1 run had seeded noise, which protects nobody" in printed
+    assert ("charged for the fewest answers" in printed) == (where == "clients")
     assert ("not against the server" in printed) == (where == "server")
 
     client = MlflowClient(uri)
@@ -62,7 +65,7 @@ def test_a_checkpoint_with_a_lost_sum_says_what_is_charged_beyond_its_model(tiny
     run(config, output_dir=tmp_path)
     checkpoint = Checkpoint(tmp_path)
     snapshot = checkpoint.load()
-    checkpoint.save(replace(snapshot, kept=replace(snapshot.kept, lost_releases=(2,))))
+    checkpoint.save(replace(snapshot, kept=replace(snapshot.kept, lost_releases=((2, 2),))))
     record = json.loads((checkpoint.folder / "run.json").read_text())
     (checkpoint.folder / "run.json").write_text(json.dumps({**record, "finished": False}))
     main(["evaluate", "--checkpoint", str(tmp_path), "--json"])

@@ -21,7 +21,7 @@ from fedpriv.config.parties import build_site
 from fedpriv.errors import UserError
 from fedpriv.privacy.ledger import FILE, Ledger
 from tests.conftest import ROOT
-from tests.integration.crash_forks import NO_CHECKPOINT
+from tests.integration import crash_forks
 
 ROUNDS, CLIENTS, POINTS, DELTA = 6, 2, 50, 1e-5
 SMALLEST = (
@@ -73,9 +73,14 @@ class Forks:
         line, _, self.rest = self.rest.partition(b"\n")
         return line.decode()
 
-    def run(self, folder, overrides, kill_after=None):
+    def run(self, folder, overrides, kill_after=None, point=None):
         """Run, or resume without ``overrides``, and return exit code and seconds; kill it after so many."""
-        given = {"folder": str(folder / "out"), "log": str(folder / "releases"), "overrides": overrides}
+        given = {
+            "folder": str(folder / "out"),
+            "log": str(folder / "releases"),
+            "overrides": overrides,
+            "point": point,
+        }
         started = time.perf_counter()
         self.process.stdin.write(json.dumps(given).encode() + b"\n")
         child = int(self.line())
@@ -136,12 +141,6 @@ class Trial:
         experiment = client.get_experiment_by_name("fedpriv")
         return client, [] if experiment is None else client.search_runs([experiment.experiment_id])
 
-    def forget(self):
-        """Delete all MLflow runs."""
-        client, runs = self.tracked()
-        for each in runs:
-            client.delete_run(each.info.run_id)
-
 
 @pytest.fixture(scope="module")
 def site():
@@ -197,45 +196,89 @@ def kill(forks, trial, share, whole):
     assert code == -signal.SIGKILL
 
 
-@pytest.mark.slow
-def test_killed_at_50_random_points_and_resumed_a_run_is_never_charged_less_than_undisturbed(tmp_path, site):
-    warm = Trial(tmp_path / "warm", None)
-    forks = Forks(*warm.overrides)
-    chance, seconds, starts, in_rounds = random.Random(7), [], [], 0
-    try:
-        warm.forget()
-        for attempt in range(3):
-            undisturbed = Trial(tmp_path / f"undisturbed{attempt}", warm.folder / "mlflow.db")
-            before = time.time()
-            code, took = forks.run(undisturbed.folder, undisturbed.overrides)
-            assert code == 0
-            seconds.append(took)
-            starts.append(undisturbed.first_release() - before)
-        whole, start = statistics.median(seconds), statistics.median(starts) / statistics.median(seconds)
-        require_nothing_lost(undisturbed, undisturbed, site, 0)
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    """The process that runs and resumes, with a database that has no run."""
+    warm = Trial(tmp_path_factory.mktemp("forks") / "warm", None)
+    started = Forks(*warm.overrides)
+    client, runs = warm.tracked()
+    for each in runs:
+        client.delete_run(each.info.run_id)
+    started.database = warm.folder / "mlflow.db"
+    yield started
+    started.close()
 
-        for point in range(POINTS):
-            # a fifth of the points before the first update leaves a client, four fifths from there on
-            share = start * chance.random() if point % 5 == 0 else start + (1.0 - start) * chance.random()
-            trial = Trial(tmp_path / f"point{point}", warm.folder / "mlflow.db")
-            kill(forks, trial, share, whole)
-            Ledger(trial.ledger).check()
-            if point % 5 == 4:  # what goes on with it is killed as well
-                forks.run(trial.folder, None, chance.random() * whole)
-            kept = trial.rounds_kept()
-            code = forks.run(trial.folder, None)[0]
-            if code == NO_CHECKPOINT:
-                # it came to nothing: no update, no charge, no figure; it is run again
-                assert kept is None
-                assert not trial.releases()
-                assert not trial.charges()
-                assert not any("epsilon" in each.data.metrics for each in trial.tracked()[1])
-                trial.forget()
-                code, kept = forks.run(trial.folder, trial.overrides)[0], 0
-            assert code == 0
-            in_rounds += 0 < kept < ROUNDS
-            require_nothing_lost(trial, undisturbed, site, kept)
-            shutil.rmtree(trial.folder)
-    finally:
-        forks.close()
+
+@pytest.mark.slow
+def test_killed_at_50_random_points_and_resumed_a_run_is_never_charged_less_than_undisturbed(
+    tmp_path, site, forks
+):
+    chance, seconds, starts, in_rounds = random.Random(7), [], [], 0
+    for attempt in range(3):
+        undisturbed = Trial(tmp_path / f"undisturbed{attempt}", forks.database)
+        before = time.time()
+        code, took = forks.run(undisturbed.folder, undisturbed.overrides)
+        assert code == 0
+        seconds.append(took)
+        starts.append(undisturbed.first_release() - before)
+    whole, start = statistics.median(seconds), statistics.median(starts) / statistics.median(seconds)
+    require_nothing_lost(undisturbed, undisturbed, site, 0)
+
+    for point in range(POINTS):
+        # a fifth of the points before the first update leaves a client, four fifths from there on
+        share = start * chance.random() if point % 5 == 0 else start + (1.0 - start) * chance.random()
+        trial = Trial(tmp_path / f"point{point}", forks.database)
+        kill(forks, trial, share, whole)
+        Ledger(trial.ledger).check()
+        if point % 5 == 4:  # what goes on with it is killed as well
+            forks.run(trial.folder, None, chance.random() * whole)
+        kept = trial.rounds_kept()
+        if kept is None:  # it came to nothing: no update, no charge, no figure
+            assert not trial.releases()
+            assert not trial.charges()
+            assert not any("epsilon" in each.data.metrics for each in trial.tracked()[1])
+        code = forks.run(trial.folder, None)[0]
+        if code == crash_forks.NO_CHECKPOINT:  # not even begun: it is run again
+            assert not trial.tracked()[1]
+            code = forks.run(trial.folder, trial.overrides)[0]
+        assert code == 0
+        in_rounds += 0 < (kept or 0) < ROUNDS
+        require_nothing_lost(trial, undisturbed, site, kept or 0)
+        shutil.rmtree(trial.folder)
     assert in_rounds > POINTS / 4
+
+
+@pytest.mark.slow
+def test_killed_at_any_point_of_its_beginning_or_its_end_a_run_is_one_run_in_mlflow(tmp_path, site, forks):
+    undisturbed = Trial(tmp_path / "undisturbed", forks.database)
+    assert forks.run(undisturbed.folder, undisturbed.overrides)[0] == 0
+    (whole,) = undisturbed.tracked()[1]
+    for number, point in enumerate(crash_forks.POINTS):
+        trial = Trial(tmp_path / f"point{number}", forks.database)
+        assert forks.run(trial.folder, trial.overrides, point=point)[0] == -signal.SIGKILL
+        left = trial.tracked()[1]
+        if point == "before MLflow hears of it":
+            assert left == []
+        else:
+            (ended,) = left
+            assert ended.info.status == ("FINISHED" if "finished" in point else "RUNNING")
+        kept = trial.rounds_kept() or 0
+        assert forks.run(trial.folder, None)[0] == 0
+        require_nothing_lost(trial, undisturbed, site, kept)
+        client, (run,) = trial.tracked()
+        assert [run.info.run_id] == [each.info.run_id for each in left or [run]]
+        for kind in ("params", "metrics", "tags"):
+            assert (
+                getattr(run.data, kind).keys() - {"resumed_after_round"} == getattr(whole.data, kind).keys()
+            )
+        assert "config.yaml" in {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert len(client.get_metric_history(run.info.run_id, "baseline_angular_error_deg")) == 1
+        shutil.rmtree(trial.folder)
+
+
+@pytest.mark.slow
+def test_run_again_in_the_same_folder_what_was_killed_there_is_ended_in_mlflow(tmp_path, forks):
+    trial = Trial(tmp_path / "run", forks.database)
+    assert forks.run(trial.folder, trial.overrides, point="when MLflow has it")[0] == -signal.SIGKILL
+    assert forks.run(trial.folder, trial.overrides)[0] == 0
+    assert sorted(run.info.status for run in trial.tracked()[1]) == ["FINISHED", "KILLED"]

@@ -16,6 +16,7 @@ from fedpriv.config.compose import compose_run
 from fedpriv.config.datasets import build_data
 from fedpriv.config.models import build_backbone
 from fedpriv.errors import UserError
+from fedpriv.privacy.rounded import at_most
 from fedpriv.runner import run
 from fedpriv.training.parameters import FlatParameters
 from tests.config.small import SMALL
@@ -64,6 +65,7 @@ def test_guarantee_the_runs_own_figures_come_out_exactly(trained, capsys, way):
         "relation": "one image added or removed",
         "epsilon": report.history[-1].epsilon,
         "delta": 1e-5,
+        "accountant": report.history[-1].accountant,
         "data": "synthetic_patterns",
         "noise": "secure",
     }
@@ -214,7 +216,7 @@ def test_what_an_unfinished_run_has_charged_beyond_its_model_is_said(trained, ca
     assert found["epsilon_charged"] == (None if rounds == 2 else pytest.approx(history[2].epsilon))
     main(["evaluate", "--checkpoint", str(copy)])
     printed = " ".join(capsys.readouterr().out.split())
-    said = f"epsilon {history[2].epsilon:.3g} is spent on the data so far, more than this model's"
+    said = f"epsilon {at_most(history[2].epsilon)} is spent on the data so far, more than this model's"
     assert (said in printed) == (rounds < 2)
     assert "no differential privacy" not in printed
 

@@ -26,6 +26,7 @@ from fedpriv.privacy.charge import Charge, SampledGaussian
 from fedpriv.privacy.example_set import of_digests
 from fedpriv.privacy.ledger import Ledger, default_folder
 from fedpriv.privacy.purse import Purse
+from fedpriv.privacy.rounded import at_most
 from fedpriv.runner import resume, run
 from fedpriv.training.data import examples_of
 from tests.conftest import ROOT, TINY
@@ -145,9 +146,12 @@ def test_a_charge_is_on_disk_before_the_update_leaves_the_client(tiny, monkeypat
     train, ledger, seen = client_app.client.train, Ledger(default_folder()), []
     charge = Ledger.charge
 
-    def slow(self, made):
-        time.sleep(0.05)
-        charge(self, made)
+    def slow(self, made, judge):
+        def late(charged):
+            judge(charged)
+            time.sleep(0.05)
+
+        charge(self, made, late)
 
     def observed(site, client, request, memory):
         reply = train(site, client, request, memory)
@@ -164,12 +168,41 @@ def test_a_charge_is_on_disk_before_the_update_leaves_the_client(tiny, monkeypat
 
 
 def test_an_update_whose_charge_cannot_be_written_does_not_leave_the_client(tiny, monkeypatch):
-    def full(self, made):
+    def full(self, made, judge):
         raise UserError("ledger: no space left on device; name another folder")
 
     monkeypatch.setattr(Ledger, "charge", full)
-    with pytest.raises(UserError, match="misconfigured x4"):
+    with pytest.raises(UserError, match="ledger_unusable x4"):
         run(tiny(*DP))
+
+
+@pytest.mark.parametrize(
+    "budget", [(), ("privacy.lifetime_epsilon=50",)], ids=["without a budget", "with a budget"]
+)
+@pytest.mark.parametrize("level", [DP, CLIENT_LEVEL], ids=["sample level", "client level"])
+def test_damage_in_mid_run_is_told_from_other_mistakes_in_the_last_line_and_in_mlflow(
+    tiny, tmp_path, monkeypatch, level, budget
+):
+    from fedpriv.tracking.queries import runs_of
+    from fedpriv.watch import Watch
+
+    done = Watch.round_done
+
+    def damaging(self, result, parameters):
+        done(self, result, parameters)
+        if result.number == 1:
+            with (default_folder() / "ledger.jsonl").open("a") as file:
+                file.write('{"event":"junk"}\n')
+
+    monkeypatch.setattr(Watch, "round_done", damaging)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    said = "round 2: none of the 4 clients sent a usable update (ledger_unusable x4); see the clients' logs"
+    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.experiment=e", "tracking.log_model=false")
+    with pytest.raises(UserError) as ended:
+        run(tiny(*level, *budget, *tracked))
+    assert str(ended.value) == said
+    (logged,) = runs_of(uri, "e")
+    assert logged.tags["failure"] == f"UserError: {said}"
 
 
 # Budgets over all runs
@@ -179,7 +212,7 @@ def test_nobody_trains_past_the_lifetime_budget_and_the_others_go_on(tiny):
     config = tiny(*DP, "privacy.lifetime_epsilon=6.5")
     spent = SampledGaussian(0.8, 1.0, 1)
     tired = shares_of(config)[2]
-    Purse(Ledger(default_folder()), "ab", DELTA, "eyes").make_up([(tired, spent)], 1, 1)
+    Purse(Ledger(default_folder()), "ab", DELTA, "eyes").make_up({2: (tired, spent)}, 1, 1)
     before = Ledger(default_folder()).spent(tired, DELTA).epsilon
     assert 0 < before < 6.5
     report = run(config)
@@ -215,10 +248,22 @@ def test_the_lifetime_budget_holds_for_every_way_to_train(tiny, mode):
     assert len(charges()) == made
 
 
+def test_a_run_of_noisy_sums_ends_where_every_lifetime_budget_is_spent(tiny):
+    limit = run(tiny(*CLIENT_LEVEL, "federation.rounds=2")).lifetime.spent.epsilon + 1e-3
+    made = len(charges())
+    again = run(tiny(*CLIENT_LEVEL, "federation.rounds=6", f"privacy.lifetime_epsilon={limit}"))
+    assert [each.failures.get("budget_spent", 0) for each in again.history] == [0, 4]
+    assert len(charges()) == made
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (("privacy.lifetime_epsilon=3",), "privacy.lifetime_epsilon=3.0: has no effect; add privacy=dp_sgd"),
+        (
+            (*DP, "privacy.lifetime_epsilon=3", "privacy.noise=fast"),
+            "privacy.lifetime_epsilon=3.0: cannot count privacy.noise=fast, which is seeded",
+        ),
         ((*DP, "privacy.lifetime_epsilon=0"), "privacy.lifetime_epsilon=0.0: must be positive"),
         (
             (*DP, "privacy.lifetime_epsilon=3", "privacy.ledger=null"),
@@ -251,6 +296,27 @@ def test_a_damaged_ledger_stops_the_run_before_its_first_round(tiny, tmp_path):
     assert not (tmp_path / "run" / "checkpoint" / "state.npz").exists()
     run(tiny(*DP, "privacy.ledger=null"))  # says so, and is not counted
     run(tiny(f"privacy.ledger={own}"))  # no privacy, nothing to charge
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("/proc/nothing", "No such file or directory"),
+        ("{tmp}/file", "File exists"),
+        ("{tmp}/file/ledger", "Not a directory"),
+        ("{tmp}/" + 300 * "a", "File name too long"),
+    ],
+)
+@pytest.mark.parametrize("level", [DP, CLIENT_LEVEL], ids=["sample level", "client level"])
+def test_a_place_where_no_ledger_can_be_made_is_refused_before_anything_is_written(
+    tiny, tmp_path, level, place, why
+):
+    (tmp_path / "file").touch()
+    folder = place.format(tmp=tmp_path)
+    with pytest.raises(UserError) as refused:
+        run(tiny(*level, f"privacy.ledger={folder}"), output_dir=tmp_path / "out")
+    assert str(refused.value) == f"{folder}: cannot be made: {why}; name another folder"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_says_so_in_one_line_and_ends_with_status_2(tmp_path):
@@ -299,8 +365,9 @@ def test_the_summary_states_both_epsilons_and_how_many_runs_there_were(tiny):
     console = Console(record=True, width=110)
     report = run(tiny(*DP, "seed=1"), console=console)
     shown = console.export_text()
-    assert f"{report.history[-1].epsilon:.3g} at delta 1e-05 (largest reported)" in shown
-    assert f"{report.lifetime.spent.epsilon:.3g} at delta 1e-05 (with 1 earlier run)" in shown
+    assert f"{at_most(report.history[-1].epsilon)} at delta 1e-05 (largest reported)" in shown
+    assert f"{at_most(report.lifetime.spent.epsilon)} at delta 1e-05 (with 1 other run)" in shown
+    assert "  all private runs on the data" in shown
     console = Console(record=True, width=110)
     assert run(tiny(*DP, "privacy.ledger=null"), console=console).lifetime is None
     assert "not counted: privacy.ledger=null" in console.export_text()

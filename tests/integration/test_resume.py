@@ -381,10 +381,10 @@ def test_a_lost_sum_is_charged_before_anything_is_trained_and_the_last_round_fal
     with pytest.raises(KeyboardInterrupt):
         resume(tmp_path)
     monkeypatch.undo()
-    assert Checkpoint(tmp_path).load().kept.lost_releases == (4,)
+    assert Checkpoint(tmp_path).load().kept.lost_releases == ((3, 4),)
     report = resume(tmp_path)
     kept = Checkpoint(tmp_path).load()
-    assert kept.kept.lost_releases == (4, 4)
+    assert kept.kept.lost_releases == ((3, 4), (3, 4))
     assert [result.replied for result in report.history] == [0, 4, 4, 0]
     last = report.history[-1]
     assert last.failures == {"round_discarded": 4}
@@ -410,4 +410,4 @@ def test_with_budget_to_spare_a_lost_sum_shows_in_epsilon_and_with_seeded_noise_
     assert resumed.history[-1].epsilon == plan.spent([4, 4, 4, 4, 2]).epsilon
     assert undisturbed.history[-1].epsilon == plan.spent([4, 4, 4, 4]).epsilon
     again = Checkpoint(tmp_path).load()
-    assert again.kept.lost_releases == (2,)
+    assert again.kept.lost_releases == ((3, 2),)

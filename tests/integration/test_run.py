@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedpriv import runner, watch
 from fedpriv.checkpoint import Checkpoint
@@ -175,6 +176,42 @@ def test_a_spent_budget_stops_the_client_before_the_round(tiny):
         with pytest.raises(MessageError, match="budget_spent"):
             client.train(site, 0, TrainRequest(config.run_id, 3, 1.0, {}, start), memory)
     assert memory.history == before
+
+
+def test_an_epsilon_that_is_the_looser_bound_says_so_wherever_it_is_stated(tiny, tmp_path, capsys):
+    """Noise of a deviation of 0.2 clipping norms costs more than PRV can be asked for."""
+    from mlflow import MlflowClient
+
+    from fedpriv.cli import main
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    loud = ("privacy=dp_sgd", "privacy.epsilon=null", "privacy.noise_multiplier=0.2", "training.batch_size=8")
+    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0")
+    report = run(tiny(*loud, *tracked), output_dir=tmp_path / "out", console=Console(width=200))
+    assert [each.accountant for each in report.history] == [None, "rdp", "rdp"]
+    assert "(largest reported; RDP bound)" in capsys.readouterr().out
+    assert MlflowClient(uri).get_run(report.mlflow_run_id).data.tags["privacy_accountant"] == "rdp"
+    for source in (
+        ["--run", report.mlflow_run_id, "--tracking-uri", uri],
+        ["--checkpoint", str(tmp_path / "out")],
+    ):
+        main(["evaluate", *source, "--json"])
+        assert json.loads(capsys.readouterr().out)["privacy"]["accountant"] == "rdp"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "accountant"),
+    [
+        (("privacy=dp_sgd", "mode=centralized"), "prv"),
+        (("privacy=dp_sgd",), "prv"),
+        (("privacy=client_level", "secure=bfv"), "zcdp"),
+        ((), None),
+    ],
+)
+def test_every_round_names_the_accountant_of_its_epsilon(tiny, overrides, accountant):
+    history = run(tiny(*overrides)).history
+    assert history[0].accountant is None
+    assert {each.accountant for each in history[1:]} == {accountant}
 
 
 def test_a_client_answers_no_other_run_and_spends_nothing_on_it(tiny):

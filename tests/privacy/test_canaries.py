@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from fedpriv.privacy.canaries import CanaryClients, coins, log_likelihood_ratio
+from fedpriv.privacy.canaries import LOUDNESS, Canaries, CanaryClients, coins, log_likelihood_ratio
 
 
 def test_coins_are_fair_repeatable_and_their_own_for_each_seed():
@@ -41,3 +41,27 @@ def test_scores_are_log_likelihood_ratios(rate, steps):
     )
     expected = np.log(inside / norm.pdf(heard, 0, deviation))
     np.testing.assert_allclose(log_likelihood_ratio(heard, noise, rate, steps), expected, atol=1e-9)
+
+
+def test_a_sparse_canary_is_the_canary_without_its_zeros():
+    canaries = CanaryClients(7, 100, 3)
+    for index in range(7):
+        places, values = canaries.sparse(index, 2.5)
+        whole = np.zeros(100, np.float32)
+        whole[places] = values
+        np.testing.assert_array_equal(whole, canaries.update(index, 2.5))
+        assert np.count_nonzero(values) == len(values)
+
+
+def test_planted_canaries_are_those_that_the_coins_let_in_and_all_are_loud():
+    planted = Canaries.plant(40, 3, 400, seed=9)
+    assert planted.carrier == 3
+    assert (planted.included == coins(40, 9)).all()
+    updates = planted.updates(0.5)
+    assert len(updates) == planted.included.sum()
+    assert [np.linalg.norm(values) for _, values in updates] == pytest.approx([LOUDNESS * 0.5] * len(updates))
+    directions = CanaryClients(40, 400, 9)
+    for index, (places, values) in zip(np.flatnonzero(planted.included), updates, strict=True):
+        whole = np.zeros(400)
+        whole[places] = values
+        assert np.argmax(directions.along(whole)) == index

@@ -102,6 +102,9 @@ def test_values_out_of_range_are_refused(make, match):
         {"delta": None},
         {"name": None},
         {"time": 3},
+        {"seeded": 1},
+        {"by_server": None},
+        {"resumed_as": None},
     ],
 )
 def test_what_is_no_charge_is_refused(change):
@@ -109,6 +112,15 @@ def test_what_is_no_charge_is_refused(change):
     from_entry(entry)
     with pytest.raises((ValueError, TypeError, KeyError)):
         from_entry({**entry, **change})
+
+
+@pytest.mark.parametrize("flag", ["seeded", "by_server"])
+def test_whose_noise_it_was_is_written_and_entries_of_earlier_versions_do_not_say(flag):
+    entry = {**to_entry(replace(CHARGE, **{flag: True})), "time": "now"}
+    assert entry[flag] is True
+    assert getattr(from_entry(entry), flag)
+    del entry[flag]
+    assert not getattr(from_entry(entry), flag)
 
 
 def test_a_kind_of_a_later_version_is_named():

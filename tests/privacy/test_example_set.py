@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedpriv.data.rows import ImageRows
 from fedpriv.privacy import example_set
-from fedpriv.privacy.example_set import ExampleSet, from_text, of_digests, of_images
+from fedpriv.privacy.example_set import ExampleSet, from_text, of_digests, of_images, said_of_copies
 
 
 def images(count, seed=0, shape=(1, 4, 5)):
@@ -93,3 +93,25 @@ def test_wrong_arrays_are_refused(monkeypatch):
 def test_the_digests_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         of_images(images(2)).digests[0] = 0
+
+
+@pytest.mark.parametrize(
+    ("shares", "begins"),
+    [
+        ([[1, 2, 3], [1, 2]], None),
+        ([], None),
+        (
+            [[4, 4, 4], [1, 2]],
+            "1 image of 1 client stands more than once in a share: epsilon protects each copy",
+        ),
+        ([[4, 4, 4, 5, 5], [1], [4, 4]], "3 images of 2 clients stand more than once in a share: epsilon"),
+    ],
+)
+def test_examples_that_stand_several_times_in_a_share_are_said_in_one_line(shares, begins):
+    sets = [of_digests(np.array(share, np.uint64)) for share in shares]
+    said = said_of_copies(sets)
+    assert said is None if begins is None else said.startswith(begins)
+    assert "\n" not in (said or "")
+    assert [each.repeated for each in sets] == [
+        len({x for x in share if share.count(x) > 1}) for share in shares
+    ]

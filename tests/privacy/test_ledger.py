@@ -28,8 +28,8 @@ def share(*digests):
     return of_digests(np.array(digests, np.uint64))
 
 
-def charge(examples, mechanism=GAUSSIAN, run="run", number=1, name=""):
-    return Charge(examples, mechanism, run, number, DELTA, name)
+def charge(examples, mechanism=GAUSSIAN, run="run", number=1, name="", party=0):
+    return Charge(examples, mechanism, run, number, DELTA, name, party)
 
 
 def zcdp(rho):
@@ -95,6 +95,8 @@ CHARGES = st.builds(
     st.sampled_from(MECHANISMS),
     st.sampled_from(["a", "b"]),
     st.integers(1, 2),
+    st.just(""),
+    st.integers(0, 2),
 )
 
 
@@ -117,7 +119,7 @@ def brute_rho(charges, factor):
         of_share = {}
         for each in charges:
             if (each.run, each.round) == release and each.mechanism.unit == "client":
-                of_share.setdefault(each.share.identity, []).append(
+                of_share.setdefault((each.share.identity, each.party), []).append(
                     factor(each.share) * math.sqrt(each.mechanism.rho)
                 )
         while any(of_share.values()):
@@ -171,6 +173,12 @@ def test_edge_a_round_done_again_is_charged_again(folder):
         assert ledger.spent(share(1), DELTA, "client").epsilon == pytest.approx(zcdp(expected))
 
 
+def test_edge_an_example_that_stands_several_times_in_a_share_is_charged_as_one_copy(folder):
+    ledger = Ledger(folder)
+    ledger.charge([charge(share(1, 1, 2))])
+    assert ledger.spent(share(1), DELTA) == ledger.spent(share(2), DELTA)
+
+
 def test_edge_a_client_level_release_costs_an_example_four_times_its_rho(folder):
     ledger = Ledger(folder)
     ledger.charge([charge(share(1, 2), Concentrated(0.1))])
@@ -182,6 +190,44 @@ def test_edge_shares_of_one_release_that_hold_the_example_are_moved_together(fol
     ledger.charge([charge(share(1, 2), Concentrated(0.1)), charge(share(1, 3), Concentrated(0.1))])
     assert ledger.spent(share(1), DELTA).epsilon == pytest.approx(zcdp(4 * 0.4))
     assert ledger.spent(share(2), DELTA).epsilon == pytest.approx(zcdp(0.4))
+
+
+def test_edge_equal_shares_of_several_parties_are_moved_together_as_well(folder):
+    """Two clients with the same photographs move one sum twice; one client's round done again is two sums."""
+    both = [charge(share(1, 2), Concentrated(0.1), party=party) for party in (5, 3)]
+    ledger = Ledger(folder)
+    ledger.charge(both[:1])
+    ledger.charge(both[1:])
+    for known in (ledger, Ledger(folder)):
+        assert known.spent(share(1), DELTA).epsilon == pytest.approx(zcdp(4 * 0.4))
+        assert known.spent(share(1, 2), DELTA, "client").epsilon == pytest.approx(zcdp(4 * 0.1))
+    # each is judged by all that its share was moved by, in one call and in two
+    limit = zcdp(0.3)
+    assert Ledger(folder / "b").charge_within(both, limit, DELTA) == [True, False]
+    assert [Ledger(folder / "c").charge_within([each], limit, DELTA) for each in both] == [[True], [False]]
+    assert not Ledger(folder / "c").may_spend(both[1], limit, DELTA)
+    # whoever held it in another run, and in whatever order, it is another release
+    ledger.charge([charge(share(1, 2), Concentrated(0.1), "other", party=3)])
+    assert Ledger(folder).spent(share(1, 2), DELTA, "client").epsilon == pytest.approx(zcdp(0.4 + 0.1))
+
+
+def test_edge_each_of_several_parties_with_equal_shares_is_made_up_for(folder):
+    ledger = Ledger(folder)
+    both = [charge(share(1, 2), Concentrated(0.1), party=party) for party in (5, 3)]
+    ledger.charge(both[:1])
+    for _ in range(2):
+        Ledger(folder).make_up(both, 1, None)
+    assert sum(account.charges for account in Ledger(folder).summary()) == 2
+    assert Ledger(folder).spent(share(1, 2), DELTA, "client").epsilon == pytest.approx(zcdp(0.4))
+
+
+def test_entries_of_a_version_that_knew_no_parties_are_those_of_one(folder):
+    path = folder / FILE
+    Ledger(folder).charge([charge(share(1), Concentrated(0.1))])
+    path.write_text(path.read_text().replace(',"party":0', ""))
+    (folder / f"{FILE}.head").write_text(json.dumps({"lines": 1, "sha256": digest_of_first(path)}))
+    Ledger(folder).charge([charge(share(1), Concentrated(0.1))])
+    assert Ledger(folder).spent(share(1), DELTA, "client").epsilon == pytest.approx(zcdp(0.2))
 
 
 def test_edge_a_client_is_not_protected_by_what_protects_its_examples(folder):
@@ -301,7 +347,8 @@ def test_guarantee_it_holds_digests_numbers_times_and_names(folder):
     Ledger(folder).charge([charge(share(1, 2), name="eyes"), charge(share(3), Concentrated(math.inf))])
     lines = [json.loads(line) for line in (folder / FILE).read_bytes().splitlines()]
     assert lines[0].keys() == {"previous", "time", "event", "share", "examples", "digests"}
-    fields = {"share", "run", "round", "unit", "kind", "parameters", "delta", "name"}
+    fields = {"share", "run", "round", "unit", "kind", "parameters", "delta", "name", "party"}
+    fields |= {"seeded", "by_server", "resumed_as"}
     assert {frozenset(line) for line in lines[2:]} == {frozenset({"previous", "time", "event"} | fields)}
 
 

@@ -118,8 +118,98 @@ def test_a_convolution_of_any_geometry_has_the_gradients_of_single_examples(
 
 @pytest.mark.parametrize("together", [1, 3, 1 << 22])
 def test_windows_taken_a_few_examples_at_a_time_change_nothing(monkeypatch, together):
-    monkeypatch.setattr("fedpriv.privacy.layer_gradients._WINDOW_BYTES", together)
+    monkeypatch.setattr("fedpriv.privacy.layer_rules._WINDOW_BYTES", together)
     test_norms_and_scaled_sums_are_those_of_a_backward_pass_for_every_example("auto", "strides", 5)
+
+
+def test_a_batch_in_another_order_of_memory_has_the_same_gradients():
+    model, x = made("convolution", 5)
+    orders = [
+        x,
+        x.contiguous(memory_format=torch.channels_last),
+        x.transpose(2, 3).contiguous().transpose(2, 3),
+    ]
+    assert len({each.stride() for each in orders}) == 3
+    found = []
+    for batch in orders:
+        with per_example_gradients(model) as examples:
+            loss_of(examples.model(batch)).backward()
+            found.append(examples.norms())
+    for norms in found[1:]:
+        torch.testing.assert_close(norms, found[0])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (4, 3)])
+def test_group_norm_keeps_examples_apart_however_they_lie_in_memory(channels, size):
+    """With one channel a batch is contiguous in both orders at once."""
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.GroupNorm(1, channels), nn.Conv2d(channels, 3, 1))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(6, channels, *size).to(memory_format=torch.channels_last)
+    expected = torch.stack([torch.cat([g.flatten() for g in each]) for each in one_by_one(model, x)])
+    inner = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    loss_of(model(inner)).backward()
+    back = inner.grad.clone()
+    inner.grad = None
+    with per_example_gradients(model) as examples:
+        loss_of(examples.model(inner)).backward()
+        torch.testing.assert_close(examples.norms(), expected.norm(dim=1), rtol=1e-4, atol=1e-4)
+        for index, row in enumerate(expected):
+            sums = [torch.zeros_like(parameter) for parameter in model.parameters()]
+            with torch.no_grad():
+                examples.add_scaled(torch.eye(6)[index], sums)
+            torch.testing.assert_close(torch.cat([s.flatten() for s in sums]), row, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(inner.grad, back, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("large", [-19.2, -15.0, 15.0, 19.2])
+@pytest.mark.parametrize("norm", [0.02, 0.5])
+def test_a_norm_is_that_of_the_gradient_though_one_factor_squares_to_zero(way, large, norm):
+    """A server that chooses the model can make one factor of a linear layer's gradient small as it likes."""
+    layer, x = nn.Linear(400, 300, bias=False), torch.zeros(4, 400)
+    x[0] = 10**large / 20
+    slope = norm / 10**large / 300**0.5
+    with per_example_gradients(layer, way) as examples:
+        (examples.model(x) * slope).sum(1).mean().backward()
+        norms = examples.norms()
+        sums = [torch.zeros_like(layer.weight)]
+        with torch.no_grad():
+            examples.add_scaled((0.01 / (norms + 1e-6)).clamp(max=1.0), sums)
+    assert norms.tolist() == pytest.approx([norm, 0.0, 0.0, 0.0], rel=1e-2)
+    assert float(sums[0].double().norm()) == pytest.approx(0.01, rel=1e-2)
+
+
+@pytest.mark.parametrize(("large", "small"), [(19.5, -20.0), (-20.0, 20.0), (30.0, -30.0)])
+def test_a_factor_whose_square_overflows_has_no_finite_norm(large, small):
+    layer, x = nn.Linear(1, 1, bias=False), torch.tensor([[10**large], [1.0]])
+    nn.init.zeros_(layer.weight)
+    with per_example_gradients(layer) as examples:
+        (examples.model(x) * torch.tensor([[10**small], [1.0]])).sum(1).mean().backward()
+        assert examples.norms().isfinite().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Conv2d(1, 2, 3), (0, 1, 5, 5)),
+        (nn.Linear(3, 2), (0, 3)),
+        (nn.Linear(3, 2), (0, 4, 3)),
+        (nn.GroupNorm(1, 2), (0, 2, 3, 3)),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2), nn.Conv2d(2, 1, 1)), (0, 1, 5, 5)),
+    ],
+)
+def test_a_batch_of_none_has_no_norms_and_adds_nothing(model, shape):
+    with per_example_gradients(model) as examples:
+        examples.model(torch.zeros(shape)).sum().backward()
+        norms = examples.norms()
+        sums = [torch.zeros_like(parameter) for parameter in model.parameters()]
+        with torch.no_grad():
+            examples.add_scaled(norms, sums)
+    assert norms.shape == (0,)
+    assert not any(each.any() for each in sums)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "a layer used twice"])

@@ -34,9 +34,9 @@ def count(ledger):
 def test_guarantee_a_block_is_left_only_when_its_charge_is_on_disk(ledger, monkeypatch):
     charge, order = Ledger.charge, []
 
-    def slow(self, charges):
+    def slow(self, charges, judge):
         time.sleep(0.05)
-        charge(self, charges)
+        charge(self, charges, judge)
         order.append("on disk")
 
     monkeypatch.setattr(Ledger, "charge", slow)
@@ -48,7 +48,7 @@ def test_guarantee_a_block_is_left_only_when_its_charge_is_on_disk(ledger, monke
 
 
 def test_guarantee_a_block_whose_charge_failed_is_left_with_the_error(ledger, monkeypatch):
-    def full(self, charges):
+    def full(self, charges, judge):
         raise UserError("no space")
 
     monkeypatch.setattr(Ledger, "charge", full)
@@ -75,6 +75,19 @@ def test_guarantee_with_a_lifetime_budget_no_block_is_entered_that_would_pass_it
     assert count(ledger) == 3
 
 
+def test_whether_a_block_would_be_entered_can_be_asked_for_nothing(ledger):
+    one = composition.spent(Loss(((0.25, 1.0, 1),)), DELTA).epsilon
+    purse = Purse(ledger, "run", DELTA, "x", one * 1.001)
+    assert purse.may_pay(share(1), ROUND, 1)
+    assert count(ledger) == 0
+    with purse.paying(share(1), ROUND, 1):
+        pass
+    assert not purse.may_pay(share(1), ROUND, 2)
+    assert purse.may_pay(share(2), ROUND, 2)
+    assert Purse(ledger, "run", DELTA, "x").may_pay(share(1), ROUND, 2)  # no limit
+    assert count(ledger) == 1
+
+
 def test_guarantee_the_budget_is_that_of_all_runs(ledger):
     one = composition.spent(Loss(((0.25, 1.0, 1),)), DELTA).epsilon
     with Purse(ledger, "first", DELTA, "x").paying(share(1), ROUND, 1):
@@ -97,7 +110,7 @@ def test_edge_a_lost_round_is_charged_once_whether_it_was_charged_or_not(ledger)
     purse = Purse(ledger, "run", DELTA, "x")
     with purse.paying(share(1), ROUND, 4):
         pass
-    due = [(share(1), ROUND), (share(2), ROUND)]
+    due = {0: (share(1), ROUND), 1: (share(2), ROUND)}
     for _ in range(3):  # a crash between this and the checkpoint changes nothing
         purse.make_up(due, 4, 1)
         assert {account.charges for account in ledger.summary()} == {1}
@@ -113,7 +126,7 @@ def test_edge_a_lost_round_that_the_lifetime_budget_forbade_was_never_begun(ledg
     one = composition.spent(Loss(((0.25, 1.0, 1),)), DELTA).epsilon
     purse = Purse(ledger, "run", DELTA, "x", one * 1.1)
     for times in (1, 2):
-        purse.make_up([(share(1), ROUND)], 1, times)
+        purse.make_up({0: (share(1), ROUND)}, 1, times)
     assert count(ledger) == 1
 
 
@@ -124,11 +137,20 @@ def test_the_lifetime_is_that_of_the_worst_share_over_all_runs(ledger):
     purse = Purse(ledger, "second", DELTA, "x")
     found = purse.lifetime([share(1), share(2, 3)], "sample")
     assert found.spent == ledger.spent(share(2), DELTA)
-    assert found.earlier_runs == 1
+    assert (found.earlier_runs, found.seeded_runs) == (1, 0)
     assert purse.lifetime([share(7)], "sample").earlier_runs == 0
     assert purse.lifetime([share(7)], "sample").spent.epsilon == 0.0
     assert purse.lifetime([share(7)], "sample", least=2.5).spent.epsilon == 2.5
     assert purse.lifetime([share(2)], "client").spent.epsilon == np.inf
+
+
+def test_the_lifetime_says_in_how_many_runs_the_noise_was_seeded(ledger):
+    for run, seeded in (("first", True), ("second", True), ("third", False)):
+        for number in (1, 2):
+            with Purse(ledger, run, DELTA, "x", seeded=seeded).paying(share(1), ROUND, number):
+                pass
+    assert Purse(ledger, "third", DELTA, "x").lifetime([share(1, 2)], "sample").seeded_runs == 2
+    assert Purse(ledger, "third", DELTA, "x").lifetime([share(2)], "sample").seeded_runs == 0
 
 
 def test_blocks_of_many_threads_are_all_charged(ledger):

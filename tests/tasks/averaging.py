@@ -8,6 +8,7 @@ from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.seeding import generator
+from fedpriv.tasks.augment import drawn_by
 from fedpriv.tasks.base import Task
 
 
@@ -23,7 +24,7 @@ def federate(
     seed: int = 0,
 ) -> nn.Module:
     """Train ``backbone``: whole people per client, at most ``steps`` batches per round, a cosine schedule."""
-    random, noise = generator(seed, "test"), torch.Generator().manual_seed(seed)
+    random, draw = generator(seed, "test"), drawn_by(torch.Generator().manual_seed(seed))
     parts = []
     for people in np.array_split(random.permutation(np.unique(training.subjects)), clients):
         part = training.of_subjects(people)
@@ -36,7 +37,7 @@ def federate(
             optimizer = torch.optim.Adam(model.parameters(), lr=current)
             order = torch.from_numpy(random.permutation(len(inputs)))
             for chosen in order.split(batch)[:steps]:
-                outputs = model(task.augment(inputs[chosen], noise))
+                outputs = model(task.augment(inputs[chosen], draw))
                 loss = task.loss(outputs if head is None else head(outputs), targets[chosen])
                 optimizer.zero_grad()
                 loss.backward()

@@ -1,17 +1,21 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
 import fedpriv
 from fedpriv.errors import UserError
 from fedpriv.results import RoundResult
+from fedpriv.tracking.abandoned import end_abandoned
 from fedpriv.tracking.mlflow_logger import RunLogger
 from fedpriv.tracking.round_metrics import round_metrics
+from fedpriv.tracking.store import RUN_KEY
 
 
 def _history(client, run_id):
@@ -115,6 +119,94 @@ def test_a_continued_run_knows_its_rounds_and_forgets_its_failure(start, client,
 def test_resuming_an_unknown_run_is_the_users_error(tracking_uri):
     with pytest.raises(UserError, match=r"run_id=0123.*not found"):
         RunLogger.resume(tracking_uri, "0123", {})
+
+
+@pytest.mark.parametrize("written", ["no parameter", "some parameters", "all but the file"])
+def test_a_run_whose_process_died_while_making_it_is_taken_over_and_completed(
+    start, client, artifact_text, monkeypatch, written
+):
+    config = {f"group{i}": {"value": i} for i in range(250)}
+    count = itertools.count()
+
+    def die(real, after):
+        def dying(self, *arguments, **named):
+            if next(count) >= after:
+                raise KeyboardInterrupt
+            return real(self, *arguments, **named)
+
+        return dying
+
+    with monkeypatch.context() as patched:
+        name = "log_text" if written == "all but the file" else "log_batch"
+        real = getattr(MlflowClient, name)
+        patched.setattr(MlflowClient, name, die(real, 1 if written == "some parameters" else 0))
+        patched.setattr(
+            MlflowClient, "set_terminated", lambda *_: None
+        )  # nobody does that for a dead process
+        with pytest.raises(KeyboardInterrupt):
+            start(config, key=f"dead{len(written)}")
+    (left,) = runs_with_key(client, f"dead{len(written)}")
+    assert left.info.status == "RUNNING"
+    assert len(left.data.params) == {"no parameter": 0, "some parameters": 100}.get(written, 250)
+
+    # the process that goes on has settings of its own, as its keys' folder
+    with start({**config, "group7": {"value": "other"}}, key=f"dead{len(written)}") as run:
+        pass
+    (whole,) = runs_with_key(client, f"dead{len(written)}")
+    assert whole.info.run_id == run.run_id == left.info.run_id
+    assert whole.info.status == "FINISHED"
+    assert len(whole.data.params) == 250
+    assert whole.data.params["group7.value"] == ("other" if written == "no parameter" else "7")
+    assert yaml.safe_load(artifact_text(run.run_id, "config.yaml"))["group8"] == {"value": 8}
+
+
+def runs_with_key(client, key):
+    (experiment,) = client.search_experiments(filter_string="name = 'tests'")
+    return [
+        run for run in client.search_runs([experiment.experiment_id]) if run.data.tags.get(RUN_KEY) == key
+    ]
+
+
+def test_a_run_that_is_taken_over_has_its_baseline_once_and_no_failure(start, client):
+    run = start(key="twice")
+    run.log_baseline({"m": 1.0})
+    run.fail(RuntimeError("planted"))
+    with start(key="twice") as again:
+        assert "failure" not in client.get_run(run.run_id).data.tags
+        again.log_baseline({"m": 1.0, "n": 2.0})
+    assert again.run_id == run.run_id
+    assert len(client.get_metric_history(run.run_id, "baseline_m")) == 1
+    assert len(client.get_metric_history(run.run_id, "baseline_n")) == 1
+
+
+def test_runs_of_other_keys_deleted_runs_and_hostile_keys_are_not_taken_over(start, client):
+    made = [start(key=key).run_id for key in ("a1", "a2", "a' OR tags.seed = '7", "a' OR tags.seed = '7", "")]
+    assert len(set(made)) == 5
+    client.delete_run(made[0])
+    assert start(key="a1").run_id not in made
+    assert start(key="a2").run_id == made[1]
+
+
+def test_an_abandoned_run_is_ended_and_another_left_alone(start, client, tracking_uri):
+    left, other, ended = start(key="b1"), start(key="b2"), start(key="b3")
+    ended.finish()
+    for key in ("b1", "b3", "nobody"):
+        end_abandoned(tracking_uri, "tests", key)
+    status = [client.get_run(run.run_id).info.status for run in (left, other, ended)]
+    assert status == ["KILLED", "RUNNING", "FINISHED"]
+    assert client.get_run(left.run_id).data.tags["failure"] == "killed before its first round"
+    assert "failure" not in client.get_run(ended.run_id).data.tags
+    end_abandoned(tracking_uri, "no such experiment", "b2")
+    assert client.get_run(other.run_id).info.status == "RUNNING"
+    other.finish()
+
+
+def test_where_there_is_no_store_nothing_is_ended_and_nothing_made(tmp_path):
+    end_abandoned(f"sqlite:///{tmp_path}/none.db", "tests", "b1")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "notes.db").write_text("no database" * 100)
+    with pytest.raises(UserError, match=r"notes\.db: is no SQLite database"):
+        end_abandoned(f"sqlite:///{tmp_path}/notes.db", "tests", "b1")
 
 
 def test_what_was_not_measured_is_left_out():

@@ -28,7 +28,7 @@ def step(task, model, data, noise=0.0, clipping_norm=NORM, gradients="auto"):
     plan = SamplePlan(len(data), 1.0, 1, noise, clipping_norm, 1e-5, None)
     before = flat(model)
     settings = LocalSettings(learning_rate=RATE, momentum=0.0)
-    train_private(task, model, None, data, settings, plan, FastSource(4), 0, gradients=gradients)
+    train_private(task, model, None, data, settings, plan, FastSource(4), gradients=gradients)
     return (flat(model) - before) * len(data) / RATE
 
 

@@ -79,3 +79,24 @@ def test_a_charge_keeps_the_head_and_needs_a_plan():
     assert charge_lost_round(ClientMemory((), head), Run().plan).head is head
     memory = ClientMemory(((1.0, 0.5, 3),), head)
     assert charge_lost_round(memory, None) is memory
+
+
+def test_edge_training_that_fails_stays_charged(monkeypatch):
+    run, memory = Run(), ClientMemory()
+    monkeypatch.setattr(party, "train_private", lambda *_args, **_kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_round(run, 0, 1, None, examples(12), run.plan, memory)
+    assert memory.history == run.plan.after_round(())
+
+
+def test_edge_without_a_plan_nothing_is_charged_and_nothing_is_paid():
+    class Never:
+        def __enter__(self):
+            pytest.fail("entered")
+
+        def __exit__(self, *_):
+            return None
+
+    run, memory = Run(), ClientMemory()
+    train_round(run, 0, 1, None, examples(12), None, memory, paying=Never())
+    assert memory.history == ()

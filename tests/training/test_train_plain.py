@@ -134,10 +134,10 @@ def test_global_random_state_is_neither_used_nor_moved():
     assert torch.equal(trained[0], trained[1])
 
 
-def test_augmentation_gets_a_generator_that_the_seed_decides():
+def test_augmentation_gets_draws_that_the_seed_decides():
     class Noisy(TinyTask):
-        def augment(self, inputs, random):
-            return inputs + torch.rand(inputs.shape, generator=random)
+        def augment(self, inputs, draw):
+            return inputs + draw(1, len(inputs)).view(-1, 1, 1, 1)
 
     trained = []
     for seed in (5, 5, 6):

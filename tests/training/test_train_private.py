@@ -7,9 +7,10 @@ from scipy.stats import chi2
 from torch import nn
 
 from fedpriv.privacy.dp_sgd import PrivateGradient
-from fedpriv.privacy.noise import FastSource, RandomSource
+from fedpriv.privacy.noise import FastSource, RandomSource, SecureSource
 from fedpriv.privacy.per_example import WAYS, per_example_gradients
 from fedpriv.privacy.plan import SamplePlan
+from fedpriv.tasks.emotion import EmotionTask
 from fedpriv.training.data import ClientData
 from fedpriv.training.local import LocalSettings, train_plain, train_private
 from tests.training.tiny import TinyTask, convolutional, examples, flat, inputs, linear
@@ -63,7 +64,7 @@ def test_a_step_without_noise_is_the_mean_of_clipped_per_example_gradients(clip,
     data, model = examples(8), convolutional()
     expected = clipped_mean(model, data, chosen, clip, expected=4.0)
     before = flat(model).clone()
-    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=clip), Scripted(chosen), seed=0)
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=clip), Scripted(chosen))
     torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -73,7 +74,7 @@ def test_a_private_head_is_clipped_together_with_the_backbone():
     backbone, head = whole[:5], whole[5:]
     expected = clipped_mean(whole, data, [1, 2], 0.1, expected=4.0)
     before = flat(whole).clone()
-    train_private(TinyTask(), backbone, head, data, PLAIN_SGD, plan(8, clip=0.1), Scripted([1, 2]), seed=0)
+    train_private(TinyTask(), backbone, head, data, PLAIN_SGD, plan(8, clip=0.1), Scripted([1, 2]))
     torch.testing.assert_close(before - flat(whole), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -83,10 +84,72 @@ def test_one_example_moves_the_sum_by_at_most_the_clipping_norm():
     moved = []
     for chosen in ([1, 2], [1, 2, 3]):
         model = convolutional()
-        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=0.5), Scripted(chosen), seed=0)
+        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, clip=0.5), Scripted(chosen))
         moved.append(flat(model))
     sensitivity = 4.0 * float((moved[0] - moved[1]).norm())
     assert 0.49 < sensitivity <= 0.5 * (1 + 1e-4)
+
+
+class Coupled(RandomSource):
+    """Samples everybody, adds no noise, and deals each example that is kept its own column of draws."""
+
+    name = "coupled"
+
+    def __init__(self, draws, kept):
+        self._draws, self._kept = draws, kept
+        self._asked = 0
+
+    def uniform(self, count):
+        self._asked += 1
+        return np.zeros(count) if self._asked == 1 else self._draws[:, self._kept].ravel()
+
+    def normal(self, count):
+        return np.zeros(count)
+
+    def words(self, count):
+        raise AssertionError("DP-SGD draws no integers")
+
+
+@pytest.mark.parametrize("removed", [0, 5, 31])
+@pytest.mark.parametrize("task", [EmotionTask(), EmotionTask(augmentation=0.0), EmotionTask(mirror=False)])
+def test_guarantee_one_image_moves_the_sum_of_augmented_images_by_at_most_the_clipping_norm(task, removed):
+    """By the coupling that the proof takes: draws are independent, so those of the others may be the same."""
+    count, random = 32, torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (count, 1, 16, 16), generator=random, dtype=torch.uint8)
+    targets = torch.randint(0, 7, (count,), generator=random)
+    draws = np.random.default_rng(0).random((7, count))
+    everybody = np.arange(count)
+    sums = []
+    for kept in (everybody, np.delete(everybody, removed)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(196, 7))
+        before, made = flat(model).clone(), plan(len(kept), clip=0.5, rate=1.0)
+        data = ClientData(images[kept], targets[kept])
+        train_private(task, model, None, data, PLAIN_SGD, made, Coupled(draws, kept))
+        sums.append((before - flat(model)) * made.expected_batch)
+    assert 0.49 < float((sums[0] - sums[1]).norm()) <= 0.5 * (1 + 1e-4)
+
+
+def test_guarantee_augmentation_is_drawn_by_the_mechanism_anew_in_every_step_and_part(monkeypatch):
+    monkeypatch.setattr(PrivateGradient, "most_at_once", 3)
+    drawn = []
+
+    class Listening(TinyTask):
+        def augment(self, inputs, draw):
+            drawn.append(draw(2, len(inputs)))
+            return inputs
+
+    for source in (FastSource(1), FastSource(1), FastSource(2), SecureSource(), SecureSource()):
+        train_private(Listening(), linear(), None, examples(8), PLAIN_SGD, plan(8, steps=2, rate=1.0), source)
+    assert [each.shape for each in drawn] == 10 * [(2, 3), (2, 3), (2, 2)]
+    assert all(each.dtype == torch.float32 for each in drawn)
+    flattened = torch.stack(
+        [torch.cat([part.flatten() for part in drawn[i : i + 6]]) for i in range(0, 30, 6)]
+    )
+    assert torch.equal(flattened[0], flattened[1])
+    others = flattened[1:].flatten()
+    assert len(others.unique()) == len(others)
+    assert 0.0 <= float(others.min()) < 0.1 < 0.9 < float(others.max()) <= 1.0
 
 
 class Flat(TinyTask):
@@ -98,7 +161,7 @@ def test_guarantee_noise_has_standard_deviation_multiplier_times_norm_over_the_e
     data = examples(8)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4000, bias=False), nn.Linear(4000, 1))
     before = flat(model).clone()
-    train_private(Flat(), model, None, data, PLAIN_SGD, plan(8, noise=3.0, clip=0.5), FastSource(4), seed=0)
+    train_private(Flat(), model, None, data, PLAIN_SGD, plan(8, noise=3.0, clip=0.5), FastSource(4))
     change = (flat(model) - before).double().numpy()
     squares, count = float(np.sum((change / (3.0 * 0.5 / 4.0)) ** 2)), change.size
     assert chi2.ppf(1e-6, count) < squares < chi2.isf(1e-6, count)
@@ -109,7 +172,7 @@ def test_guarantee_noise_has_standard_deviation_multiplier_times_norm_over_the_e
 def test_edge_an_empty_sample_takes_a_noisy_step():
     data, model = examples(8), convolutional()
     before, source = flat(model).clone(), Scripted([], noise=1.0)
-    loss = train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), source, seed=0)
+    loss = train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), source)
     assert source.drawn == 1
     expected = FastSource(11).normal(before.numel()).astype(np.float32) * 0.5 / 4.0
     np.testing.assert_allclose((before - flat(model)).numpy(), expected, rtol=1e-3, atol=1e-6)
@@ -121,7 +184,7 @@ def test_edge_the_loss_of_an_empty_sample_is_left_out_of_the_mean():
     for samples in ([[1, 2]], [[1, 2], []], [[], [1, 2]]):
         model, source = convolutional(), Scripted(*samples)
         made = plan(8, steps=len(samples))
-        losses.append(train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, made, source, seed=0))
+        losses.append(train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, made, source))
     assert losses[0] == losses[1] == losses[2]
 
 
@@ -134,7 +197,7 @@ def test_guarantee_exactly_the_accounted_number_of_noisy_steps_is_taken(monkeypa
     )
     source = Scripted([1], [], [2, 3], [], [0], noise=1.0)
     made = plan(8, steps=5)
-    train_private(TinyTask(), convolutional(), None, examples(8), PLAIN_SGD, made, source, seed=0)
+    train_private(TinyTask(), convolutional(), None, examples(8), PLAIN_SGD, made, source)
     assert len(taken) == source.drawn == made.after_round(())[0][2] == 5
     # frozen weights: each step has its own noise
     norms = {float(torch.cat([g.flatten() for g in gradients]).norm()) for gradients in taken}
@@ -147,7 +210,7 @@ def test_edge_an_example_whose_gradient_is_not_finite_contributes_zero(bad):
     expected = clipped_mean(model, data, [1, 2], 0.5, expected=4.0)
     data.targets[5] = bad
     before = flat(model).clone()
-    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted([1, 5, 2]), seed=0)
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted([1, 5, 2]))
     torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -155,7 +218,7 @@ def test_edge_a_gradient_whose_norm_overflows_contributes_zero():
     data, model = examples(4), linear()
     data.targets[2] = 1e30
     before = flat(model).clone()
-    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(4), Scripted([2]), seed=0)
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(4), Scripted([2]))
     assert torch.equal(before, flat(model))
 
 
@@ -167,7 +230,7 @@ def test_the_proximal_pull_is_added_after_the_noise():
         gradient = clipped_mean(brute, data, chosen, 0.5, expected=2.0) + mu * (flat(brute) - start)
         nn.utils.vector_to_parameters(flat(brute) - gradient, brute.parameters())
     settings = LocalSettings(momentum=0.0, learning_rate=1.0, proximal_mu=mu)
-    train_private(TinyTask(), model, None, data, settings, plan(4, steps=2), Scripted([0, 1], [2, 3]), seed=0)
+    train_private(TinyTask(), model, None, data, settings, plan(4, steps=2), Scripted([0, 1], [2, 3]))
     torch.testing.assert_close(flat(model), flat(brute), rtol=1e-4, atol=1e-6)
 
 
@@ -175,7 +238,7 @@ def test_hooks_are_gone_afterwards_and_rounds_can_follow_each_other():
     data, model = examples(8), convolutional()
     before = {name: set(vars(module)) for name, module in model.named_modules()}
     for _ in range(2):
-        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, noise=0.01), FastSource(1), seed=0)
+        train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8, noise=0.01), FastSource(1))
     for name, module in model.named_modules():
         assert not module._forward_hooks
         assert not module._backward_hooks
@@ -198,9 +261,9 @@ def test_hooks_are_gone_after_an_error_too():
 
     model = convolutional()
     with pytest.raises(RuntimeError, match="planted"):
-        train_private(Broken(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]), seed=0)
+        train_private(Broken(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]))
     assert not any(module._forward_hooks or hasattr(module, "activations") for module in model.modules())
-    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]), seed=0)
+    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1]))
 
 
 @pytest.mark.parametrize(
@@ -215,16 +278,14 @@ def test_layers_that_mix_or_remember_examples_are_refused(layer):
 
 def test_data_other_than_planned_is_refused():
     with pytest.raises(ValueError, match="the plan is for 7 examples, the client has 8"):
-        train_private(TinyTask(), linear(), None, examples(8), PLAIN_SGD, plan(7), Scripted([1]), seed=0)
+        train_private(TinyTask(), linear(), None, examples(8), PLAIN_SGD, plan(7), Scripted([1]))
 
 
 def test_a_fast_source_makes_private_training_reproducible():
     trained = []
     for seed in (1, 1, 2):
         model = convolutional()
-        train_private(
-            TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8, steps=4), FastSource(seed), seed=0
-        )
+        train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8, steps=4), FastSource(seed))
         trained.append(flat(model))
     assert torch.equal(trained[0], trained[1])
     assert not torch.equal(trained[0], trained[2])
@@ -246,9 +307,7 @@ def test_guarantee_a_sample_taken_in_parts_gives_the_same_step(monkeypatch, grad
     data.targets[3] = float("inf")
     expected = clipped_mean(model, data, [0, 2, 7], 0.5, expected=4.0)
     before = flat(model).clone()
-    train_private(
-        TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted(chosen), seed=0, gradients=gradients
-    )
+    train_private(TinyTask(), model, None, data, PLAIN_SGD, plan(8), Scripted(chosen), gradients=gradients)
     torch.testing.assert_close(before - flat(model), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -264,7 +323,7 @@ def test_edge_a_parameter_that_the_loss_does_not_reach_gets_noise_all_the_same()
     model = Around()
     before = model.idle.weight.detach().clone()
     source = Scripted([1, 2], noise=1.0)
-    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), source, seed=0)
+    train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), source)
     assert (model.idle.weight != before).all()
 
 
@@ -296,7 +355,7 @@ def test_an_example_that_would_be_clipped_in_pieces_is_refused(gradients):
     before = flat(model).clone()
     with pytest.raises(ValueError, match="saw a batch of 24 where 2 examples were given"):
         train_private(
-            TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2]), 0, None, gradients
+            TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2]), None, gradients
         )
     assert torch.equal(flat(model), before)
 
@@ -305,5 +364,5 @@ def test_batches_of_different_sizes_in_one_layer_are_refused():
     model = Mixed()
     before = flat(model).clone()
     with pytest.raises(ValueError, match=r"saw batches of sizes \[1, 3\]"):
-        train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2, 3]), seed=0)
+        train_private(TinyTask(), model, None, examples(8), PLAIN_SGD, plan(8), Scripted([1, 2, 3]))
     assert torch.equal(flat(model), before)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from flwr.app import ArrayRecord, Message
 
 from fedpriv.federated import messages
@@ -15,9 +16,21 @@ from fedpriv.seeding import generator
 from fedpriv.types import FloatVector
 
 
+def turn_of(seed: int, clients: int, turns: int, server_round: int) -> list[int]:
+    """Return which of the clients, by their place in the roster, have their turn in a round."""
+    dealt = generator(seed, "turns").permutation(clients)
+    return sorted(np.array_split(dealt, turns)[(server_round - 1) % turns].tolist())
+
+
 def draw_cohort(session: Session, server_round: int) -> list[Member]:
-    """Return the clients of a round: drawn without replacement, by seed and round alone."""
+    """Return the clients of a round, by seed and round alone: drawn without replacement, or whose turn it is.
+
+    Clients that take turns do so in ``session.turns`` groups, dealt by the seed and as large as each other
+    but for one client: a client is in every ``turns``-th round, and in no other.
+    """
     members = list(session.roster.clients)
+    if session.turns is not None:
+        return [members[index] for index in turn_of(session.seed, len(members), session.turns, server_round)]
     if session.cohort is None or session.cohort >= len(members):
         return members
     drawn = generator(session.seed, "cohort", server_round).permutation(len(members))

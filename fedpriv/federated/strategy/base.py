@@ -22,6 +22,7 @@ from fedpriv.federated.strategy.books import Books, Current
 from fedpriv.federated.strategy.session import Progress, Session
 from fedpriv.federated.strategy.step import ServerStep
 from fedpriv.he.selective import clear_fraction
+from fedpriv.privacy.client_level import ServerNoise
 from fedpriv.results import RoundResult
 
 log = logging.getLogger("fedpriv")
@@ -63,6 +64,7 @@ class Strategy(ServerStep, FlowerStrategy):
         self._chosen: ArrayRecord | None = None
         self._current: Current | None = None
         self._norm = RunNorm(None)
+        self._noise = ServerNoise(None)
 
     def bind(self, session: Session) -> None:
         """Give the strategy its run, at its beginning or where it was interrupted.
@@ -75,6 +77,7 @@ class Strategy(ServerStep, FlowerStrategy):
         self._chosen = None if session.selection is None else messages.pack_chosen(session.selection)
         self._books = self._open_books(session.progress)
         self._norm = RunNorm(session.client_level, self.history)
+        self._noise = ServerNoise(session.client_level)
         if session.progress is not None:
             self.restore(session.progress.strategy)
 
@@ -99,10 +102,15 @@ class Strategy(ServerStep, FlowerStrategy):
     def exhausted(self) -> bool:
         """Whether no privacy budget allows another round."""
         session = self.session
-        if session.client_level is not None:
-            clients = len(session.roster.clients)
-            return not self._books.may_open(min(clients, session.cohort or clients))
-        everybody = {member.partition for member in session.roster.clients}
+        if self._all_spent or session.client_level is None:
+            return self._all_spent
+        clients = len(session.roster.clients)
+        return not self._books.may_open(min(clients, session.cohort or clients))
+
+    @property
+    def _all_spent(self) -> bool:
+        """Whether every client has said that its own budget, of this run or of all, is spent."""
+        everybody = {member.partition for member in self.session.roster.clients}
         return bool(everybody) and everybody <= self._books.exhausted
 
     @property
@@ -153,7 +161,8 @@ class Strategy(ServerStep, FlowerStrategy):
         session, current = self.session, self._current
         if current is None:
             raise RuntimeError("aggregate_train without configure_train")
-        collector = Collector(session, server_round, current.asked, current.start)
+        noise = self._noise.source(server_round)
+        collector = Collector(session, server_round, current.asked, current.start, noise)
         tally = current.tally = take_in(replies, collector, current, session.observers)
         self._books.account(tally, [member for member, _ in current.asked])
         if tally.replied == 0 and not tally.exhausted:
@@ -180,7 +189,7 @@ class Strategy(ServerStep, FlowerStrategy):
             tally.discard(DISCARDED)
             return None, None
         # spent from here on, whatever becomes of it
-        self._books.releases.append(tally.replied)
+        self._books.opening(tally.replied)
         started = time.perf_counter()
         try:
             opened = open_sum(
@@ -203,7 +212,10 @@ class Strategy(ServerStep, FlowerStrategy):
         answered = time.perf_counter()
         current.decrypt_seconds = answered - started
         total, current.within_norm = self._norm.opened(opened.total, tally.replied)
-        stepped = self.server_step(current.parameters, total / tally.weight).astype(np.float32)
+        mean = total / tally.weight
+        if session.listener is not None:
+            session.listener.released(server_round, mean)
+        stepped = self.server_step(current.parameters, mean).astype(np.float32)
         if not np.isfinite(stepped).all():
             raise UserError(
                 f"round {server_round}: the global model is not finite; lower training.learning_rate"
@@ -272,7 +284,7 @@ class Strategy(ServerStep, FlowerStrategy):
                     server_round,
                     num_rounds,
                     "every client has spent its privacy budget"
-                    if self.session.client_level is None
+                    if self._all_spent
                     else "the privacy budget allows no further sum",
                 )
                 break

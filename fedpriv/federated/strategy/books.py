@@ -4,6 +4,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -14,7 +15,9 @@ from fedpriv.federated.collect import SUM_REFUSED, Tally
 from fedpriv.federated.roster import Member
 from fedpriv.federated.strategy.session import Progress
 from fedpriv.federated.strategy.unheard import PlanOf, Unheard
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.sum_plan import SumPlan
 from fedpriv.results import RoundResult
 from fedpriv.types import FloatVector, Metrics
 
@@ -28,6 +31,9 @@ COARSE_WARNING = 0.95
 
 MOST_REFUSED = 3
 """So many sums in a row that are none end a run."""
+
+Release: TypeAlias = tuple[int, int]
+"""A sum that was opened, or may have been: its round, and how many clients it held."""
 
 
 @dataclass
@@ -54,7 +60,6 @@ class Books:
     Attributes:
         history: a :class:`RoundResult` per round, from round 0.
         exhausted: partitions of the clients whose privacy budget allows no further round.
-        releases: clients in each sum that was opened, or may have been when a run was cut off.
     """
 
     def __init__(
@@ -79,14 +84,14 @@ class Books:
             plan_of: bounds what silent clients spend; None goes by what clients say.
         """
         self.history: list[RoundResult] = [] if progress is None else list(progress.history)
-        lost = () if progress is None else progress.lost_releases
-        self.releases = releases(self.history, lost)
+        self._releases = releases(self.history, () if progress is None else progress.lost_releases)
         self._client_level = client_level
         self.exhausted: set[int] = set()
         self._spent: dict[int, float] = {} if progress is None else dict(progress.spent)
         self._delta = None if progress is None else progress.delta
+        self._by_rdp: set[int] = set() if progress is None else set(progress.by_rdp)
         # an epsilon once stated stays: what may have been spent is not taken back
-        self._bound = 0.0 if progress is None else progress.history[-1].epsilon or 0.0
+        self._bound = Spent(0.0, 0.0, "none") if progress is None else stated(progress.history[-1])
         before = {} if progress is None else progress.spent_on
         self._unheard = None if plan_of is None else Unheard(plan_of, before)
         self._said_rdp = False
@@ -95,17 +100,30 @@ class Books:
         self._choosing = choosing or RoundResult(0, {})
 
     def may_open(self, clients: int) -> bool:
-        """Whether the budget of client-level privacy, if there is one, allows a sum of so many clients."""
-        return self._client_level is None or self._client_level.plan.may_release(self.releases, clients)
+        """Whether the budget of client-level privacy, if there is one, allows a sum of so many clients.
+
+        That is the sum of the round under way, or of the next one between rounds.
+        """
+        if self._client_level is None:
+            return True
+        plan = self._client_level.plan
+        return plan.may_release(shared(plan, self._releases, len(self.history)), clients)
+
+    def opening(self, clients: int) -> None:
+        """Count the sum of the round under way, of so many clients, before anybody is asked to open it."""
+        self._releases.append((len(self.history), clients))
 
     def account(self, tally: Tally, asked: Sequence[Member]) -> None:
         """Note what the clients of a round spent, or may have: what is spent stays spent."""
         for partition, epsilon in tally.spent.items():
-            self._spent[partition] = max(epsilon, self._spent.get(partition, 0.0))
+            if epsilon >= self._spent.get(partition, 0.0):
+                self._spent[partition] = epsilon
+                (self._by_rdp.add if partition in tally.by_rdp else self._by_rdp.discard)(partition)
         self._delta = tally.delta or self._delta
         if self._unheard is not None:
-            for epsilon, delta in self._unheard.round_done(asked, tally.spent, tally.exhausted).values():
-                self._bound, self._delta = max(self._bound, epsilon), self._delta or delta
+            for bound in self._unheard.round_done(asked, tally.spent, tally.exhausted).values():
+                self._bound = max(self._bound, bound, key=lambda spent: spent.epsilon)
+                self._delta = self._delta or bound.delta
         self.exhausted |= tally.exhausted
         if tally.by_rdp and not self._said_rdp:
             self._said_rdp = True
@@ -151,7 +169,7 @@ class Books:
             result = replace(self._choosing, number=number, metrics=metrics, seconds=seconds)
         else:
             tally = current.tally
-            epsilon, reported, delta = self._privacy()
+            epsilon, reported, delta, accountant = self._privacy()
             result = RoundResult(
                 number=number,
                 metrics=metrics,
@@ -159,6 +177,7 @@ class Books:
                 epsilon=epsilon,
                 epsilon_reported=reported,
                 delta=delta,
+                accountant=accountant,
                 bytes_up=tally.bytes_up,
                 bytes_down=current.bytes_down,
                 bytes_keyholders=current.bytes_keyholders + self._key_traffic,
@@ -186,24 +205,45 @@ class Books:
         self.history.append(result)
         return result
 
-    def _privacy(self) -> tuple[float | None, float | None, float | None]:
-        """Return epsilon, the largest reported where it is less, and the delta that both are stated at."""
+    def _privacy(self) -> tuple[float | None, float | None, float | None, str | None]:
+        """Return epsilon, the largest reported where it is less, the delta of both, epsilon's accountant."""
         if self._client_level is not None:
-            spent = self._client_level.plan.spent(self.releases)
-            return spent.epsilon, None, spent.delta
-        reported = max(self._spent.values(), default=None)
-        if self._bound <= (reported or 0.0):
-            return reported, None, self._delta
-        return self._bound, reported or 0.0, self._delta
+            spent = spent_most(self._client_level.plan, self._releases)
+            return spent.epsilon, None, spent.delta, spent.accountant
+        most = max(self._spent, key=self._spent.__getitem__, default=None)
+        reported = None if most is None else self._spent[most]
+        if self._bound.epsilon <= (reported or 0.0):
+            accountant = None if most is None else "rdp" if most in self._by_rdp else "prv"
+            return reported, None, self._delta, accountant
+        return self._bound.epsilon, reported or 0.0, self._delta, self._bound.accountant
 
 
-def releases(history: Sequence[RoundResult], lost: Sequence[int]) -> list[int]:
-    """Return how many clients each opened sum held, those in ``lost`` among them.
+def stated(last: RoundResult) -> Spent:
+    """Return what a round stated to be spent; nothing where it stated nothing."""
+    return Spent(last.epsilon or 0.0, last.delta or 0.0, last.accountant or "none")
+
+
+def releases(history: Sequence[RoundResult], lost: Sequence[Release]) -> list[Release]:
+    """Return each opened sum, those in ``lost`` among them.
 
     A sum that was refused counts as opened: the server, or some of the key holders, may have seen it.
     """
-    counts = [result.replied or result.failures.get(SUM_REFUSED, 0) for result in history if result.number]
-    return [count for count in counts if count] + list(lost)
+    counts = [(each.number, each.replied or each.failures.get(SUM_REFUSED, 0)) for each in history]
+    return [(number, count) for number, count in counts if number and count] + list(lost)
+
+
+def shared(plan: SumPlan, opened: Sequence[Release], number: int) -> list[int]:
+    """Return how many clients each sum held that a client of round ``number`` was in, or may have been.
+
+    Clients that take turns are in every ``plan.separation``-th round.
+    """
+    return [count for other, count in opened if (other - number) % plan.separation == 0]
+
+
+def spent_most(plan: SumPlan, opened: Sequence[Release]) -> Spent:
+    """Bound what the sums have cost the clients that they cost most."""
+    turns = {tuple(shared(plan, opened, number)) for number in range(plan.separation)}
+    return max((plan.spent(counts) for counts in turns), key=lambda spent: spent.epsilon)
 
 
 def refused_in_a_row(history: Sequence[RoundResult]) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fedpriv.federated.listening import Listener
 from fedpriv.federated.roster import Roster
 from fedpriv.federated.strategy.unheard import PlanOf
 from fedpriv.he.codec import UpdateCodec
 from fedpriv.he.identity import Enrolment
 from fedpriv.privacy.accounting import History
 from fedpriv.privacy.client_level import ClientLevel
+from fedpriv.privacy.listening import Heard
 from fedpriv.privacy.sum_plan import update_length
 from fedpriv.results import RoundResult
 from fedpriv.training.parameters import ParameterLayout
@@ -39,6 +41,8 @@ class Progress:
         selection: see :class:`Session`.
         lost_releases: see :class:`fedpriv.snapshot.Kept`.
         spent_on: the mechanisms that ``spent`` is the epsilon of, by partition.
+        heard: of an audit's canaries; None without.
+        by_rdp: partitions of the clients whose ``spent`` is the RDP bound.
     """
 
     history: tuple[RoundResult, ...]
@@ -47,8 +51,10 @@ class Progress:
     spent: Mapping[int, float] = field(default_factory=dict)
     delta: float | None = None
     selection: bytes | None = None
-    lost_releases: tuple[int, ...] = ()
+    lost_releases: tuple[tuple[int, int], ...] = ()
     spent_on: Mapping[int, History] = field(default_factory=dict)
+    heard: Heard | None = None
+    by_rdp: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ class Session:
         progress: where to go on; None starts with round 0.
         client_level: how sums are made noisy and accounted; None without client-level privacy.
         plan_of: what clients of so many examples spend with sample-level privacy; None without.
+        listener: hears an audit's canaries; None without.
+        turns: groups of clients that are asked one after the other, over and over; None draws cohorts at
+            random.
     """
 
     run_id: str
@@ -97,6 +106,8 @@ class Session:
     progress: Progress | None = None
     client_level: ClientLevel | None = None
     plan_of: PlanOf | None = None
+    listener: Listener | None = None
+    turns: int | None = None
 
     @property
     def update_length(self) -> int:

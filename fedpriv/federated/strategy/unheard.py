@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fedpriv.federated.roster import Member
-from fedpriv.privacy.accounting import History
+from fedpriv.privacy.accounting import History, Spent
 from fedpriv.privacy.plan import SamplePlan
 
 PlanOf = Callable[[int], SamplePlan]
@@ -38,8 +38,8 @@ class Unheard:
 
     def round_done(
         self, asked: Iterable[Member], heard: Iterable[int], refused: Iterable[int]
-    ) -> dict[int, tuple[float, float]]:
-        """Count a round and return the bound (epsilon, delta) of each client that was silent in it.
+    ) -> dict[int, Spent]:
+        """Count a round and return the bound of each client that was silent in it.
 
         Args:
             asked: who was asked to train.
@@ -56,6 +56,5 @@ class Unheard:
                 except ValueError:
                     continue
                 history = self.before.get(member.partition, ())
-                spent = plan.spent_at_most(history, self._asked[member.partition])
-                found[member.partition] = (spent.epsilon, spent.delta)
+                found[member.partition] = plan.spent_at_most(history, self._asked[member.partition])
         return found

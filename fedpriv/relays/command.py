@@ -1,0 +1,167 @@
+"""The command line ``fedpriv relays``."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedpriv.arguments import Parser
+from fedpriv.errors import UserError
+from fedpriv.relays.constellation import Constellation
+from fedpriv.relays.keys import make_folder
+from fedpriv.relays.plan import Layout, Plan
+
+_FOLDER = Path("outputs/relays")
+_FOLDER_HELP = f"keys (mode 0700), settings and logs; {_FOLDER} without"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one of the commands."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        lines = "\n".join(f"  {name:7} {function.__doc__}" for name, function in COMMANDS.items())
+        print(_HELP.format(commands=lines))
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"relays {name}: no such command; choose one of {', '.join(COMMANDS)}")
+    COMMANDS[name](rest)
+
+
+def _up(arguments: list[str]) -> None:
+    """Start a constellation on loopback: gateway, relays, model server; Ctrl-C stops it."""
+    parser = _parser(
+        "up",
+        _up,
+        "fedpriv relays up\n  fedpriv relays up --adversary --shares 4\n"
+        "  fedpriv relays up --shares 4 --threshold 3 --gaze outputs/2026-01-31/12-00-00",
+    )
+    _describes(parser)
+    parser.add_argument("--adversary", action="store_true", help="put an adversary in relay a's place")
+    parser.add_argument("--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id or .npz")
+    parser.add_argument("--emotion", metavar="RUN", help="emotion model, likewise")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store of run ids")
+    options = parser.parse_args(arguments)
+    models = tuple(each for each in (options.gaze, options.emotion) if each)
+    plan = _plan(
+        options,
+        adversary=options.adversary,
+        models=tuple(str(Path(each).absolute()) if Path(each).exists() else each for each in models),
+        tracking_uri=options.tracking_uri,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the services are ended
+    with Constellation(options.folder, plan) as running:
+        print(_table(running))
+        print(
+            f"\nfedpriv relays submit IMAGE --folder {options.folder}    asks about a picture\n"
+            "Ctrl-C stops all of it.",
+            flush=True,
+        )
+        while True:
+            time.sleep(0.5)
+            if service := running.ended():
+                raise UserError(f"{service}: ended; see {running.layout.log(service)}")
+
+
+def _submit(arguments: list[str]) -> None:
+    """Ask about pictures; print gaze and emotion, and draw them beside each."""
+    parser = _parser(
+        "submit",
+        _submit,
+        "fedpriv relays submit eye.png\n"
+        "  fedpriv relays submit *.png --to http://127.0.0.1:8080 --pictures seen",
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, BMP, WebP or PGM")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--to", metavar="URL", help="of a gateway")
+    where.add_argument(
+        "--folder", type=Path, default=_FOLDER, help=f"of the constellation whose gateway to ask; {_FOLDER}"
+    )
+    parser.add_argument("--models", default="gaze,emotion", help="what to ask for; gaze,emotion without")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="where to draw; beside each image as IMAGE.answer.png"
+    )
+    parser.add_argument("--ca", type=Path, metavar="PEM", help="authority of an https gateway's certificate")
+    options = parser.parse_args(arguments)
+    from fedpriv.relays.submit import submit
+
+    layout = None if options.to else Layout.read(options.folder)
+    url = options.to if layout is None else layout.urls.get("gateway", "")
+    ca = options.ca or (layout.ca if layout else None)
+    for line in submit(url, options.images, options.models, options.pictures, ca):
+        print(line, flush=True)
+
+
+def _keys(arguments: list[str]) -> None:
+    """Make the keys and settings of a constellation, without starting it."""
+    parser = _parser(
+        "keys",
+        _keys,
+        "fedpriv relays keys --folder secrets --relays 4\n"
+        "  python -m fedpriv.relays.serve model_server --settings secrets/model_server.json",
+    )
+    _describes(parser)
+    parser.add_argument("--adversary", action="store_true", help="settings of an adversary before relay a")
+    parser.add_argument("--clients", type=int, default=1, metavar="N", help="keys besides the gateway's; 1")
+    options = parser.parse_args(arguments)
+    layout = make_folder(options.folder, _plan(options, adversary=options.adversary, clients=options.clients))
+    for name, url in layout.urls.items():
+        print(f"{name:13} {url:28} {layout.settings(name)}")
+    print(
+        "Each service needs its settings file and the files that it names, and nothing else. Addresses are\n"
+        "in the settings: where a service is, and where others look for it. Run again, it keeps the keys."
+    )
+
+
+def _describes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help=_FOLDER_HELP)
+    parser.add_argument("--relays", type=int, default=4, metavar="N", help="how many relays; 4")
+    parser.add_argument("--shares", type=int, default=3, metavar="N", help="shares of an image; 3")
+    parser.add_argument(
+        "--threshold", type=int, metavar="T", help="any T shares suffice (Shamir); without, all are needed"
+    )
+    parser.add_argument("--tls", action="store_true", help="https everywhere, certificates made for it")
+
+
+def _plan(options: argparse.Namespace, **more: Any) -> Plan:
+    numbers = {name: getattr(options, name) for name in ("relays", "shares", "threshold", "tls")}
+    return Plan(**numbers, **more)
+
+
+def _parser(name: str, function: Callable[..., None], examples: str) -> Parser:
+    return Parser(
+        f"fedpriv relays {name}",
+        description=function.__doc__,
+        epilog=f"examples:\n  {examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _table(running: Constellation) -> str:
+    rows = [f"{'service':13} {'address':28} process"]
+    rows += [f"{name:13} {url:28} {running.pid(name)}" for name, url in running.urls.items()]
+    scheme = running.plan.scheme
+    needed = "all are needed" if scheme.kind == "additive" else f"any {scheme.t} suffice"
+    return "\n".join([*rows, f"{scheme.n} {scheme.kind} shares per image, {needed}"])
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "up": _up,
+    "submit": _submit,
+    "keys": _keys,
+}
+
+_HELP = """usage: fedpriv relays COMMAND ...
+
+Secret-shared images through relays: no relay learns anything of an image.
+
+commands:
+{commands}
+
+examples:
+  fedpriv relays up --adversary
+  fedpriv relays submit eye.png
+
+`fedpriv relays COMMAND --help` tells more."""

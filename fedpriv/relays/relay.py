@@ -1,0 +1,155 @@
+"""A relay: passes sealed shares on, signed as its own, and answers back. It can open neither."""
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import aiohttp
+from fastapi import FastAPI, Request, Response
+
+from fedpriv.errors import UserError
+from fedpriv.relays import mac
+from fedpriv.relays.courier import TIMEOUT, Courier, NotDelivered
+from fedpriv.relays.frames import ReplyStream
+from fedpriv.relays.logs import event
+from fedpriv.relays.metrics import ServiceMetrics
+from fedpriv.relays.outgoing import connections
+from fedpriv.relays.secret_files import read_secret
+from fedpriv.relays.service import (
+    OCTETS,
+    SESSIONS,
+    SHARES,
+    FrameResponse,
+    Refused,
+    gives_frames,
+    gives_octets,
+    new_service,
+    now_ms,
+    refusals,
+    takes,
+)
+from fedpriv.relays.settings import RelaySettings
+from fedpriv.sharing.admission import MAX_FIRST_BYTES
+from fedpriv.sharing.answer import Record, pack_records
+from fedpriv.sharing.causes import Cause
+from fedpriv.sharing.envelope import cut_batch
+
+MOST_WAITING = 16384
+MOST_WAITING_OF_SESSION = 2048
+_MOST_REPLY_BYTES = 1 << 16
+_SESSION = slice(8, 24)
+_REFUSALS = {cause: pack_records([Record(cause, None)]) for cause in Cause}
+_OUTCOMES = ("answered", *(cause.label for cause in Cause))
+
+
+class _Forwarder:
+    """Hands envelopes to the courier, bounded in all and per session so that one cannot shut out others."""
+
+    def __init__(self, courier: Courier, metrics: ServiceMetrics) -> None:
+        self._courier, self._metrics = courier, metrics
+        self._sessions: Counter[bytes] = Counter()
+        self.waiting = 0
+
+    def submit(self, envelope: bytes, stream: ReplyStream, position: int) -> None:
+        session = envelope[_SESSION]
+        if self.waiting >= MOST_WAITING or self._sessions[session] >= MOST_WAITING_OF_SESSION:
+            self._metrics.outcome(Cause.BUSY.label)
+            stream.put(position, _REFUSALS[Cause.BUSY])
+            return
+        self.waiting += 1
+        self._sessions[session] += 1
+
+        def take(record: bytes | NotDelivered) -> None:
+            self.waiting -= 1
+            self._sessions[session] -= 1
+            if not self._sessions[session]:
+                del self._sessions[session]
+            if isinstance(record, NotDelivered):
+                event("not delivered", status=record.status, reason=record.detail)
+                # 401: the model server does not know this relay; else it is down or full, and may be back
+                cause = Cause.WRONG_RELAY if record.status == 401 else Cause.BUSY
+                record = _REFUSALS[cause]
+            self._metrics.outcome(_OUTCOMES[record[0]] if record[0] < len(_OUTCOMES) else "unknown")
+            stream.put(position, record)
+
+        self._courier.submit(envelope, take)
+
+
+def build_relay(settings: RelaySettings) -> FastAPI:
+    """Return the application.
+
+    Raises:
+        UserError: the key or a certificate cannot be read, or the settings lack something.
+    """
+    if not settings.name or not settings.model_server:
+        raise UserError("relay: settings need name and model_server, e.g. a and https://model:8443")
+    key = read_secret(settings.key_file, mac.KEY_BYTES)
+    metrics = ServiceMetrics((SHARES, SESSIONS, "/healthz", "/metrics"))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with connections(settings.ca) as http:
+            courier = Courier(
+                http,
+                settings.model_server + SHARES,
+                headers=lambda body: mac.sign(settings.name, key, SHARES, body, now_ms()),
+                most_requests=settings.upstream_requests,
+            )
+            forwarder = _Forwarder(courier, metrics)
+            app.state.http, app.state.forwarder = http, forwarder
+            metrics.watch(dict, lambda: {"waiting_envelopes": forwarder.waiting})
+            event("started", relay=settings.name)
+            yield
+            await courier.close()
+            event("stopped")
+
+    app = new_service(f"relay {settings.name}", settings, metrics, lifespan)
+
+    @app.post(
+        SHARES,
+        response_class=Response,
+        responses={**gives_frames(), **refusals()},
+        openapi_extra=takes(),
+        tags=["clients"],
+    )
+    async def pass_shares(request: Request) -> Response:
+        """Pass sealed shares on, at most 64 back to back; answer each in a frame as soon as it is ready."""
+        envelopes = cut_batch(await request.body())
+        stream = ReplyStream(len(envelopes))
+        for position, envelope in enumerate(envelopes):
+            request.app.state.forwarder.submit(envelope, stream, position)
+        return FrameResponse(stream, len(envelopes))
+
+    @app.post(
+        SESSIONS,
+        response_class=Response,
+        responses={**gives_octets("The second message of the handshake"), **refusals(403, 409)},
+        openapi_extra=takes(),
+        tags=["clients"],
+    )
+    async def pass_session(request: Request) -> Response:
+        """Pass the first message of a handshake on, and its answer back."""
+        body = await request.body()
+        if not 0 < len(body) <= MAX_FIRST_BYTES:
+            raise Refused(
+                400, Cause.WRONG_SIZE.label, f"first message of {len(body)} bytes, at most {MAX_FIRST_BYTES}"
+            )
+        headers = {"content-type": OCTETS, **mac.sign(settings.name, key, SESSIONS, body, now_ms())}
+        try:
+            async with request.app.state.http.post(
+                settings.model_server + SESSIONS,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            ) as reply:
+                content = await reply.content.read(_MOST_REPLY_BYTES)
+                kind = reply.headers.get("content-type", OCTETS)
+        except (aiohttp.ClientError, OSError) as error:
+            event("not delivered", status=0, reason=str(error) or type(error).__name__)
+            raise Refused(503, Cause.BUSY.label, "the model server cannot be reached") from error
+        if reply.status == 401:
+            raise Refused(503, Cause.WRONG_RELAY.label, "the model server does not know this relay")
+        return Response(content, status_code=reply.status, headers={"content-type": kind})
+
+    return app

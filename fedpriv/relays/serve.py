@@ -1,0 +1,143 @@
+"""Runs one service: ``python -m fedpriv.relays.serve ROLE --settings FILE``."""
+
+import argparse
+import os
+import resource
+import signal
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from fedpriv.errors import UserError
+from fedpriv.relays.logs import configure
+from fedpriv.relays.protocol import bounded
+from fedpriv.relays.settings import (
+    AdversarySettings,
+    GatewaySettings,
+    ModelServerSettings,
+    RelaySettings,
+    ServiceSettings,
+)
+
+_FILES = 65536
+
+
+def _relay(path: Path) -> tuple[FastAPI, ServiceSettings]:
+    from fedpriv.relays.relay import build_relay
+
+    settings = RelaySettings.read(path)
+    return build_relay(settings), settings
+
+
+def _model_server(path: Path) -> tuple[FastAPI, ServiceSettings]:
+    import torch
+
+    from fedpriv.relays.model_server import build_model_server
+
+    torch.set_num_threads(1)  # small models: more threads cost more than they give
+    settings = ModelServerSettings.read(path)
+    return build_model_server(settings), settings
+
+
+def _gateway(path: Path) -> tuple[FastAPI, ServiceSettings]:
+    from fedpriv.relays.gateway import build_gateway
+
+    settings = GatewaySettings.read(path)
+    return build_gateway(settings), settings
+
+
+def _adversary(path: Path) -> tuple[FastAPI, ServiceSettings]:
+    from fedpriv.relays.adversary import build_adversary
+
+    settings = AdversarySettings.read(path)
+    return build_adversary(settings), settings
+
+
+ROLES: dict[str, Callable[[Path], tuple[FastAPI, ServiceSettings]]] = {
+    "relay": _relay,
+    "model_server": _model_server,
+    "gateway": _gateway,
+    "adversary": _adversary,
+}
+
+
+def server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
+    """Return the server of an application, ready to run.
+
+    Raises:
+        UserError: certificate or key cannot be read.
+    """
+    tls = settings.tls
+    more: dict[str, Any] = {}
+    if tls.certificate is not None:
+        if tls.key is not None and tls.key.exists() and tls.key.stat().st_mode & 0o077:
+            raise UserError(f"{tls.key}: others may read the key of the certificate; chmod 0600")
+        more = {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key}
+    elif tls.key is not None:
+        raise UserError(f"tls: {tls.key} needs a certificate")
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=bounded(settings.http),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=round(settings.http.idle_s),
+        timeout_graceful_shutdown=round(settings.http.shutdown_s),
+        **more,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise UserError(f"tls: {tls.certificate}, {tls.key}: cannot be used: {error}") from error
+    return uvicorn.Server(config)
+
+
+def _end_with(parent: int) -> None:
+    # not PR_SET_PDEATHSIG: that one fires when the parent's thread ends, not its process
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a service until SIGTERM or SIGINT; requests under way are ended first."""
+    parser = argparse.ArgumentParser("python -m fedpriv.relays.serve", description=__doc__)
+    parser.add_argument("role", choices=sorted(ROLES))
+    parser.add_argument(
+        "--settings", type=Path, required=True, metavar="FILE", help="JSON; names the secrets"
+    )
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when the process that started it is gone"
+    )
+    options = parser.parse_args(arguments)
+    if options.with_parent:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
+    os.umask(0o077)
+    try:
+        app, settings = ROLES[options.role](options.settings)
+        configure(settings.service or options.role, settings.log_level)
+        running = server(app, settings)
+        running.run()
+    except UserError as error:
+        print(f"fedpriv: {error}", file=sys.stderr)  # noqa: T201 - a program of its own
+        sys.exit(2)
+    if not running.started:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Settings of every service: one JSON file each; secrets only in the files that it names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedpriv.errors import UserError
+from fedpriv.relays.json_settings import Readable
+from fedpriv.sharing.scheme import Scheme
+
+
+@dataclass(frozen=True)
+class TlsSettings(Readable):
+    """How a service proves itself.
+
+    Attributes:
+        certificate: PEM chain; plain HTTP without.
+        key: PEM private key of the certificate, mode 0600.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True)
+class HttpLimits(Readable):
+    """Bounds on what one service takes from outside.
+
+    Attributes:
+        max_body_bytes: of one request (413).
+        max_header_bytes: of one request, its first line included (431).
+        max_waiting_bytes: of all bodies being received or worked on (503).
+        max_requests: at once (503); health and metrics are always answered.
+        max_connections: beyond them new ones are closed.
+        header_s: from a connection's first byte, or its opening, to the end of its headers.
+        body_s: from there to the end of the body (408).
+        idle_s: how long a connection is kept between requests.
+        shutdown_s: how long requests may go on after SIGTERM.
+    """
+
+    max_body_bytes: int = 1 << 20
+    max_header_bytes: int = 16 << 10
+    max_waiting_bytes: int = 64 << 20
+    max_requests: int = 4096
+    max_connections: int = 8192
+    header_s: float = 5.0
+    body_s: float = 5.0
+    idle_s: float = 75.0
+    shutdown_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class ServiceSettings(Readable):
+    """What every service has.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        service: its name in logs and on /healthz.
+        tls: certificate and key.
+        http: limits.
+        log_level: debug, info, warning or error.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    service: str = ""
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    http: HttpLimits = field(default_factory=HttpLimits)
+    log_level: str = "info"
+
+
+@dataclass(frozen=True)
+class RelaySettings(ServiceSettings):
+    """A relay.
+
+    Attributes:
+        name: as the model server knows it.
+        key_file: its key, shared with the model server.
+        model_server: URL.
+        ca: certificates that the model server's must come from; the system's without.
+        upstream_requests: how many requests to the model server at once.
+    """
+
+    name: str = ""
+    key_file: Path = Path("relay.key")
+    model_server: str = ""
+    ca: Path | None = None
+    upstream_requests: int = 64
+
+
+@dataclass(frozen=True)
+class ModelServerSettings(ServiceSettings):
+    """The model server.
+
+    Attributes:
+        key_file: static X25519 key.
+        clients_file: secret by key id (hexadecimal digits).
+        relays_file: key by name of relay, in the order that schedules count in.
+        models: sources for :func:`fedpriv.serving.defaults.load_models`; the shipped ones without.
+        tracking_uri: MLflow store of run ids among them.
+        allow_plain: also answer images sent in clear, for the benchmark's direct path.
+        max_skew_s: how far clocks of clients and relays may be off.
+        window: images of a session that may be open at once; even.
+        payload_bytes: fixed size of every payload.
+        session_s: lifetime of a session.
+        set_timeout_s: how long a set of shares may be incomplete.
+        hold_s: how long a request waits for the answer before it is told to come again.
+        retention_s: how long answers are kept for retries.
+        max_sessions: over all clients.
+        max_client_sessions: per client.
+        max_partial_bytes: shares in incomplete sets, over all clients.
+        max_client_bytes: likewise per client.
+        most_batch: images inferred together at most.
+        batch_wait_s: how long a lone image waits for others.
+    """
+
+    key_file: Path = Path("model_server.key")
+    clients_file: Path = Path("clients.secret")
+    relays_file: Path = Path("relays.secret")
+    models: tuple[str, ...] = ()
+    tracking_uri: str | None = None
+    allow_plain: bool = False
+    max_skew_s: float = 30.0
+    window: int = 256
+    payload_bytes: int = 4104
+    session_s: float = 3600.0
+    set_timeout_s: float = 5.0
+    hold_s: float = 1.0
+    retention_s: float = 30.0
+    max_sessions: int = 1024
+    max_client_sessions: int = 8
+    max_partial_bytes: int = 64 << 20
+    max_client_bytes: int = 16 << 20
+    most_batch: int = 64
+    batch_wait_s: float = 0.0005
+
+
+@dataclass(frozen=True)
+class ClientSettings(Readable):
+    """A client of the relays.
+
+    Attributes:
+        relays: URL by name of relay, as the model server names them.
+        server_public: the model server's X25519 key, 64 hexadecimal digits.
+        key_id: which client, 16 hexadecimal digits.
+        secret_file: the secret shared with the model server.
+        shares: n, through as many relays.
+        threshold: t of Shamir's scheme; additive shares, of which all are needed, without.
+        ca: certificates that the relays' must come from; the system's without.
+        timeout_s: how long one image is tried.
+        share_s: how long one set of shares may be on its way; then the image is shared anew.
+        upstream_requests: how many requests to one relay at once.
+    """
+
+    relays: Mapping[str, str] = field(default_factory=dict)
+    server_public: str = ""
+    key_id: str = ""
+    secret_file: Path = Path("client.key")
+    shares: int = 3
+    threshold: int | None = None
+    ca: Path | None = None
+    timeout_s: float = 30.0
+    share_s: float = 10.0
+    upstream_requests: int = 16
+
+    @property
+    def scheme(self) -> Scheme:
+        """How images are shared.
+
+        Raises:
+            UserError: when the numbers make no scheme.
+        """
+        try:
+            if self.threshold is None:
+                return Scheme("additive", self.shares, self.shares)
+            return Scheme("shamir", self.shares, self.threshold)
+        except ValueError as error:
+            raise UserError(f"shares={self.shares}, threshold={self.threshold}: {error}") from error
+
+
+@dataclass(frozen=True)
+class GatewaySettings(ServiceSettings):
+    """The gateway.
+
+    Attributes:
+        client: file of the :class:`ClientSettings` that it sends with.
+    """
+
+    client: Path = Path("client.json")
+
+
+@dataclass(frozen=True)
+class AdversarySettings(ServiceSettings):
+    """The adversary in a relay's place.
+
+    Attributes:
+        upstream: URL of the relay (or, with a key, of the model server) that it passes everything on to.
+        name: with ``key_file``: the relay that it has taken over, whose key it signs with.
+        key_file: that relay's key.
+        ca: certificates that the upstream's must come from.
+        most_captured: bytes kept; then the oldest go.
+    """
+
+    upstream: str = ""
+    name: str = ""
+    key_file: Path | None = None
+    ca: Path | None = None
+    most_captured: int = 64 << 20

@@ -1,0 +1,1 @@
+"""Trained models made to answer single images: what a server infers with. Knows no sockets."""

@@ -1,0 +1,145 @@
+"""The models that federated runs produced, made ready to answer."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fedpriv.checkpoint import Checkpoint
+from fedpriv.config.as_json import to_json
+from fedpriv.config.datasets import build_data
+from fedpriv.config.instantiate import instantiate
+from fedpriv.config.models import build_backbone
+from fedpriv.config.privacy import relation_of
+from fedpriv.config.saved import restored
+from fedpriv.config.schema import PrivacyUnit
+from fedpriv.errors import UserError
+from fedpriv.serving.models import OUTPUTS, Origin, ServedModel, checked_shape, kind_of
+from fedpriv.tasks.base import Task
+from fedpriv.training.parameters import FlatParameters
+
+
+def from_folder(folder: Path) -> ServedModel:
+    """Load the model after the last finished round of a run's output folder.
+
+    The run's own data are needed, for its images give the model its shape; :mod:`fedpriv.serving.export`
+    writes a file that needs them no more.
+
+    Raises:
+        UserError: there is no checkpoint, it is damaged, its data are not there or give another model, or its
+            task is not served.
+    """
+    checkpoint = Checkpoint(folder)
+    record = checkpoint.record()
+    config = restored(str(folder), record.config)
+    text = to_json(config)
+    task = cast(Task, instantiate("task", config.task, kind=Task))
+    kind_of(task, str(folder))  # before its data are loaded
+    snapshot = checkpoint.load()
+    task, training, _ = build_data(text)
+    model = build_backbone(text)
+    parameters = FlatParameters(model)
+    if parameters.layout.digest != snapshot.layout or len(snapshot.parameters) != parameters.layout.size:
+        raise UserError(f"{folder}: its data now give another model than it holds; put the run's data back")
+    parameters.load(snapshot.parameters)
+    last, private = snapshot.history[-1], config.privacy.unit is not PrivacyUnit.none
+    statement = {
+        "unit": config.privacy.unit.value,
+        # before round 1 the model is as the seed made it: no image has touched it
+        "epsilon": 0.0 if private and last.number == 0 else last.epsilon,
+        "delta": config.privacy.delta if private else None,
+        "relation": relation_of(config),
+        "data": training.name,
+        "noise": config.privacy.noise.value if private else None,
+    }
+    measured = {record.metric: last.metrics[record.metric]} if record.metric in last.metrics else {}
+    notes = {"round": last.number, **measured}
+    origin = Origin(str(folder), training.name, statement, notes)
+    return ServedModel(task, record.config["model"], training.image_shape, model, origin)
+
+
+def from_mlflow(run_id: str, tracking_uri: str | None = None) -> ServedModel:
+    """Load the final model of an MLflow run; no data are needed.
+
+    The stored graph is not executed: its weights go into the model that the run's settings name.
+
+    Raises:
+        UserError: the store has no such run, or the run no model of fedpriv's, or one that is not served.
+    """
+    from fedpriv.tracking.model_loading import load_model
+    from fedpriv.tracking.run_reading import read_config
+
+    source = f"run_id={run_id}"
+    config = restored(source, read_config(tracking_uri, run_id))
+    task = cast(Task, instantiate("task", config.task, kind=Task))
+    kind_of(task, source)
+    logged = load_model(tracking_uri, run_id)
+    statement = dict(logged.statement)
+    origin = Origin(source, str(statement.get("data", "")), statement, {})
+    return rebuilt(task, dict(config.model), logged.in_shape, logged.weights, origin)
+
+
+def rebuilt(
+    task: Task,
+    settings: Mapping[str, Any],
+    in_shape: Sequence[int],
+    weights: Mapping[str, Tensor],
+    origin: Origin,
+) -> ServedModel:
+    """Put weights into the model that ``settings`` name.
+
+    Guarantee:
+        Nothing is allocated for a model before its weights are found to be those given, by name and shape.
+
+    Args:
+        task: whose model it is.
+        settings: ``_target_`` and arguments.
+        in_shape: (1, H, W).
+        weights: float32 by name.
+        origin: where all this is from.
+
+    Raises:
+        UserError: they do not fit, or the model is not served.
+    """
+    kind, source = kind_of(task, origin.source), origin.source
+    shape = checked_shape(in_shape, source)
+    with torch.device("meta"):  # shapes without memory
+        made = instantiate("model", settings, kind=nn.Module, in_shape=shape, outputs=OUTPUTS[kind])
+    module = cast(nn.Module, made)
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != found:
+        wrong = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
+        raise UserError(
+            f"{source}: weight {wrong} is {found.get(wrong, 'missing')}, the model of its settings has "
+            f"{expected.get(wrong, 'none')}; choose a run of this fedpriv"
+        )
+    if any(value.dtype != torch.float32 for value in weights.values()):
+        raise UserError(f"{source}: its weights are not float32; choose a run of this fedpriv")
+    if [name for name, _ in module.named_buffers()]:
+        raise UserError(f"{source}: its model keeps statistics besides weights; it cannot be served")
+    module.load_state_dict(dict(weights), assign=True)
+    return ServedModel(task, settings, shape, module, origin)
+
+
+def load_model(source: str, tracking_uri: str | None = None) -> ServedModel:
+    """Load a model by where it is: a run's output folder, a weights file, or an MLflow run id.
+
+    Args:
+        source: a folder, a file ending in ``.npz``, or 32 hexadecimal digits.
+        tracking_uri: the MLflow store of a run id; None is the default one.
+
+    Raises:
+        UserError: it is none of these, or cannot be loaded.
+    """
+    from fedpriv.serving.weights import read_weights
+
+    path = Path(source)
+    if path.suffix == ".npz":
+        return read_weights(path)
+    if re.fullmatch(r"[0-9a-f]{32}", source) and not path.exists():
+        return from_mlflow(source, tracking_uri)
+    return from_folder(path)

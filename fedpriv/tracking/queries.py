@@ -1,0 +1,97 @@
+"""What a store says about the runs of an experiment: settings, state and last figures, for tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from fedpriv.errors import UserError
+from fedpriv.tracking.quiet import quiet_mlflow
+from fedpriv.tracking.secrets import hide_in_text
+from fedpriv.tracking.store import locate, require_sqlite
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """One run as the store has it.
+
+    Attributes:
+        run_id: the run.
+        name: for people.
+        status: ``FINISHED``, ``FAILED``, ``KILLED``, ``RUNNING`` or ``SCHEDULED``.
+        params: settings by dotted name, as text; see :func:`fedpriv.tracking.params.flatten`.
+        tags: as text.
+        metrics: the last value of each.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+
+def runs_of(uri: str | None, experiment: str) -> list[LoggedRun]:
+    """Return all runs of an experiment that were not deleted, the oldest first.
+
+    Args:
+        uri: tracking URI, as for :func:`fedpriv.tracking.store.locate`.
+        experiment: its name.
+
+    Raises:
+        UserError: when there is no such store (it is not created), its file is no SQLite database or cannot
+            be read, or there is no such experiment.
+    """
+    location = locate(uri)
+    shown = hide_in_text(location.uri, ())
+    if location.database is not None and not location.database.exists():
+        raise UserError(f"tracking.uri={shown}: no such database; name the one the runs were logged to")
+    if location.database is not None:
+        try:
+            require_sqlite(location.database)
+        except OSError as error:
+            raise UserError(
+                f"tracking.uri={shown}: {error.strerror or error}; name the database the runs were logged to"
+            ) from error
+    try:
+        with quiet_mlflow():
+            client = MlflowClient(location.uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is None or found.lifecycle_stage != "active":
+                raise UserError(
+                    f"tracking.experiment={experiment}: is not in {shown}; name one that `mlflow experiments "
+                    "search` lists"
+                )
+            return [_logged(run) for run in _pages(client, found.experiment_id)]
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
+        raise UserError(f"tracking.uri={shown}: {reason}; check the address") from error
+
+
+def _pages(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], order_by=["attributes.start_time ASC"], max_results=_PAGE, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _logged(run: Run) -> LoggedRun:
+    return LoggedRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        status=run.info.status,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics={name: float(value) for name, value in run.data.metrics.items()},
+    )

@@ -1,0 +1,192 @@
+"""Settings and secrets in files: strict, in one line, and never a secret in a message."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from fedpriv.errors import UserError
+from fedpriv.relays.json_settings import as_json
+from fedpriv.relays.keys import make_folder
+from fedpriv.relays.plan import Address, Layout, Plan
+from fedpriv.relays.secret_files import read_secret, read_secrets, write_secret, write_secrets
+from fedpriv.relays.settings import (
+    AdversarySettings,
+    ClientSettings,
+    GatewaySettings,
+    HttpLimits,
+    ModelServerSettings,
+    RelaySettings,
+    TlsSettings,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "is no JSON"),
+        ("[]", "is no JSON object"),
+        ('{"prot": 1}', "prot: no such setting"),
+        ('{"http": {"body": 1}}', "http.body: no such setting"),
+        ('{"port": "80"}', 'port="80"'),
+        ('{"port": true}', "port=true"),
+        ('{"port": -1}', "port=-1"),
+        ('{"key_file": ""}', 'key_file=""'),
+        ('{"http": {"body_s": NaN}}', "http.body_s=NaN"),
+        ('{"tls": 3}', "tls: is no JSON object"),
+        ("[" * 100_000, "is no JSON"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(tmp_path, text, named) -> None:
+    path = tmp_path / "relay.json"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        RelaySettings.read(path)
+    assert named in str(caught.value)
+    assert "relay.json" in str(caught.value)
+
+
+def test_missing_settings_have_defaults_and_paths_are_beside_the_file(tmp_path) -> None:
+    path = tmp_path / "relay.json"
+    path.write_text('{"name": "a", "key_file": "k", "ca": null, "http": {"body_s": 2}}')
+    settings = RelaySettings.read(path)
+    assert settings == RelaySettings(name="a", key_file=tmp_path / "k", http=HttpLimits(body_s=2.0))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RelaySettings(name="a", model_server="http://x", tls=TlsSettings()),
+        ModelServerSettings(models=("a", "b"), max_skew_s=3.5),
+        ClientSettings(relays={"a": "http://x"}, threshold=2),
+        GatewaySettings(),
+        AdversarySettings(upstream="http://x"),
+    ],
+)
+def test_what_is_written_is_read_again(tmp_path, settings) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(as_json(settings))
+    assert json.loads(as_json(type(settings).read(path)).replace(f"{tmp_path}/", "")) == json.loads(
+        path.read_text()
+    )
+
+
+def test_secrets_are_private_and_come_back(tmp_path) -> None:
+    write_secret(tmp_path / "one", bytes(range(32)))
+    write_secrets(tmp_path / "two", {"a": bytes(32), "b": bytes(range(32))})
+    for name in ("one", "two"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert read_secret(tmp_path / "one", 32) == bytes(range(32))
+    assert list(read_secrets(tmp_path / "two", 32)) == ["a", "b"]
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", ["", "00", "ab" * 31 + "zz", "ab" * 33, "ä" * 64])
+def test_a_file_that_is_no_secret_is_refused_without_showing_it(tmp_path, content) -> None:
+    path = tmp_path / "key"
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(UserError) as caught:
+        read_secret(path, 32)
+    assert not content or content not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
+def test_a_secret_that_others_can_read_is_refused(tmp_path, mode) -> None:
+    write_secret(tmp_path / "key", bytes(32))
+    (tmp_path / "key").chmod(mode)
+    with pytest.raises(UserError, match="chmod 0600"):
+        read_secret(tmp_path / "key", 32)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"a": 3}', '{"a": "00"}', "[" * 100_000])
+def test_a_file_that_holds_no_named_secrets_is_refused(tmp_path, content) -> None:
+    path = tmp_path / "keys"
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(UserError):
+        read_secrets(path, 32)
+
+
+def test_keys_are_kept_and_settings_are_written_anew(tmp_path) -> None:
+    folder = tmp_path / "c"
+    make_folder(folder, Plan(clients=2))
+    kept = {
+        each.name: each.read_bytes() for each in folder.iterdir() if each.suffix in (".key", ".id", ".secret")
+    }
+    assert len(kept) == 4 + 1 + 2 * 3 + 2
+    make_folder(folder, Plan(clients=2, shares=2))
+    assert kept == {name: (folder / name).read_bytes() for name in kept}
+    assert ClientSettings.read(folder / "client-1.json").shares == 2
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for each in folder.iterdir():
+        assert each.name == "constellation.json" or stat.S_IMODE(each.stat().st_mode) == 0o600
+
+
+def test_no_secret_stands_in_settings_or_in_the_list_of_services(tmp_path) -> None:
+    folder = tmp_path / "c"
+    make_folder(folder, Plan(adversary=True, tls=True))
+    secrets = [each.read_text().strip() for each in folder.glob("*.key") if "tls" not in each.name]
+    assert len(secrets) == 4 + 1 + 2
+    for path in folder.glob("*.json"):
+        assert not any(secret in path.read_text() for secret in secrets)
+
+
+def test_a_folder_that_others_can_look_into_is_refused(tmp_path) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    with pytest.raises(UserError, match="chmod 0700"):
+        make_folder(folder, Plan())
+
+
+def test_addresses_are_taken_and_listened_on_where_told(tmp_path) -> None:
+    plan = Plan(relays=2, shares=2)
+    addresses = {name: Address(name, 8000, "0.0.0.0") for name in plan.services}  # noqa: S104 - a container
+    layout = make_folder(tmp_path / "c", Plan(relays=2, shares=2, addresses=addresses))
+    relay = RelaySettings.read(layout.settings("relay-a"))
+    assert (relay.host, relay.port, relay.model_server) == ("0.0.0.0", 8000, "http://model_server:8000")  # noqa: S104
+    assert Layout.read(tmp_path / "c") == layout
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"relays": 1},
+        {"relays": 99},
+        {"shares": 5},
+        {"shares": 1},
+        {"threshold": 4},
+        {"threshold": 1},
+        {"clients": -1},
+        {"addresses": {}},
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(numbers) -> None:
+    with pytest.raises(UserError, match=next(iter(numbers))):
+        Plan(**numbers)
+
+
+def test_unknown_fields_of_a_plan_are_refused(tmp_path) -> None:
+    for name in ("server", "client", "limits"):
+        with pytest.raises(UserError, match=f"{name}.nonsense"):
+            make_folder(tmp_path / "c", Plan(**{name: {"nonsense": 1}}))
+
+
+def test_without_a_constellation_the_mend_is_named(tmp_path) -> None:
+    with pytest.raises(UserError, match="fedpriv relays up"):
+        Layout.read(tmp_path)
+    (tmp_path / "constellation.json").write_text("{")
+    with pytest.raises(UserError, match="is no JSON"):
+        Layout.read(tmp_path)
+
+
+def test_free_ports_are_outside_those_of_outgoing_connections(tmp_path) -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if first <= 10_000:
+        pytest.skip("all ports are used for outgoing connections here")
+    layout = make_folder(tmp_path / "c", Plan(relays=20))
+    ports = [int(url.rpartition(":")[2]) for url in layout.urls.values()]
+    assert len(set(ports)) == 22
+    assert not any(first <= port <= last for port in ports)
