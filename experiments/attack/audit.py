@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--level", choices=LEVELS, default=_DEFAULT.level, help="of the privacy (default sample)")
     add("--epsilon", type=float, default=_DEFAULT.epsilon, help="what is claimed (default 8)")
     add("--delta", type=float, default=_DEFAULT.delta, help="of the claim (default 1e-5)")
-    add("--canaries", type=int, default=_DEFAULT.canaries, metavar="M", help="how many (default 1000)")
+    add("--canaries", type=int, default=_DEFAULT.canaries, metavar="M", help="how many (default 2000)")
     add(
         "--kind",
         choices=CANARIES,

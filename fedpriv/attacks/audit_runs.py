@@ -72,7 +72,7 @@ class AuditSettings:
     level: str = "sample"
     epsilon: float = 8.0
     delta: float = 1e-5
-    canaries: int = 1000
+    canaries: int = 2000
     kind: str = "gradient"
     seed: int = 0
     noise: str = "secure"
