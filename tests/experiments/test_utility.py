@@ -353,7 +353,7 @@ def test_the_readme_shows_the_table_and_the_plot_that_are_beside_it():
         assert f"{float(line['mean']):.{digits}f} ± {float(line['deviation']):.{digits}f}" in readme
         assert (line["claimed"] == "") == math.isinf(float(line["epsilon"]))
         assert line["noise"] == ("none" if line["claimed"] == "" else "secure")
-        # what is beside the table is a whole one; runs of several commits are told of in the README, each by name
+        # a whole table; runs of several commits are told of in the README, by name
         known = re.fullmatch(r"NOTE: the runs are of 2 git commits: unknown, ([0-9a-f]{40})", line["note"])
         assert line["note"] == "" or (known and known[1][:7] in readme)
         assert not line["claimed"] or float(line["claimed"]) <= float(line["epsilon"])
