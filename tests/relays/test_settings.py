@@ -89,7 +89,7 @@ def test_a_file_that_is_no_secret_is_refused_without_showing_it(tmp_path, conten
     path.chmod(0o600)
     with pytest.raises(UserError) as caught:
         read_secret(path, 32)
-    assert not content or content not in str(caught.value)
+    assert not content or content not in str(caught.value).replace(str(path), "")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o777])
