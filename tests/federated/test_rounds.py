@@ -359,9 +359,13 @@ def _spent(message):
     return Message(messages.failure("budget_spent"), reply_to=message)
 
 
-def run_rounds(session, behave, rounds, evaluate=None, observers=(), progress=None, cohort=None):
+def failed(message):
+    return Message(messages.failure("training_failed"), reply_to=message)
+
+
+def run_rounds(session, behave, rounds, evaluate=None, observers=(), progress=None, **fields):
     strategy = FedAvg()
-    made = session(roster=Roster(MEMBERS, ()), observers=observers, cohort=cohort)
+    made = session(roster=Roster(MEMBERS, ()), observers=observers, **fields)
     strategy.bind(dataclasses.replace(made, progress=progress))
     start = messages.pack_parameters(
         np.zeros(4, np.float32) if progress is None else np.array(progress.parameters)
@@ -394,6 +398,32 @@ def test_budgets_may_run_out_one_after_the_other(session):
     model, strategy = run_rounds(session, behave, rounds=9)
     assert [report.replied for report in strategy.history] == [0, 3, 2, 1, 0]
     np.testing.assert_allclose(model, 3.0, rtol=1e-6)
+
+
+def test_with_fewer_unspent_clients_than_min_replies_nobody_pays_for_a_round_that_would_be_discarded(
+    session, caplog
+):
+    asked = []
+
+    def behave(partition, number, message):
+        asked.append((number, partition))
+        return honest(message, np.ones(4)) if number < 2 or partition == 3 else _spent(message)
+
+    model, strategy = run_rounds(session, behave, rounds=9, min_replies=2)
+    assert strategy.exhausted
+    assert [report.replied for report in strategy.history] == [0, 4, 0]
+    assert max(asked) == (2, 3)
+    np.testing.assert_allclose(model, 1.0)
+    assert "1 of 4 clients have privacy budget left, fewer than federation.min_replies=2" in caplog.text
+
+
+def test_clients_that_fail_for_other_causes_do_not_end_the_run(session):
+    def behave(partition, number, message):
+        return honest(message, np.ones(4)) if number > 3 or partition == 3 else failed(message)
+
+    _, strategy = run_rounds(session, behave, rounds=5, min_replies=2)
+    assert not strategy.exhausted
+    assert [report.replied for report in strategy.history] == [0, 0, 0, 0, 4, 4]
 
 
 def test_a_cohort_whose_budgets_are_spent_does_not_end_the_run_for_the_others(session):

@@ -101,17 +101,28 @@ class Strategy(ServerStep, FlowerStrategy):
     @property
     def exhausted(self) -> bool:
         """Whether no privacy budget allows another round."""
-        session = self.session
-        if self._all_spent or session.client_level is None:
-            return self._all_spent
-        clients = len(session.roster.clients)
-        return not self._books.may_open(min(clients, session.cohort or clients))
+        return bool(self._no_budget())
 
-    @property
-    def _all_spent(self) -> bool:
-        """Whether every client has said that its own budget, of this run or of all, is spent."""
-        everybody = {member.partition for member in self.session.roster.clients}
-        return bool(everybody) and everybody <= self._books.exhausted
+    def _no_budget(self) -> str:
+        """Why no privacy budget allows another round; empty while one may.
+
+        A client that says that its budget, of this run or of all, is spent answers no more. With fewer others
+        than ``min_replies`` every round would be discarded after they had paid for it.
+        """
+        session = self.session
+        everybody = {member.partition for member in session.roster.clients}
+        left = everybody - self._books.exhausted
+        if everybody and not left:
+            return "every client has spent its privacy budget"
+        if left != everybody and len(left) < session.min_replies:
+            return (
+                f"{len(left)} of {len(everybody)} clients have privacy budget left, fewer than "
+                f"federation.min_replies={session.min_replies}"
+            )
+        if session.client_level is None:
+            return ""
+        most = min(len(left), session.cohort or len(left))
+        return "" if self._books.may_open(most) else "the privacy budget allows no further sum"
 
     @property
     def session(self) -> Session:
@@ -283,9 +294,7 @@ class Strategy(ServerStep, FlowerStrategy):
                     "round %d of %d: %s; the run ends here with the model so far",
                     server_round,
                     num_rounds,
-                    "every client has spent its privacy budget"
-                    if self._all_spent
-                    else "the privacy budget allows no further sum",
+                    self._no_budget(),
                 )
                 break
         return result
