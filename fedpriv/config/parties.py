@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedpriv.config.as_json import from_json, run_digest
 from fedpriv.config.audit import build_canaries, build_listener
+from fedpriv.config.check_privacy import check_privacy
 from fedpriv.config.datasets import build_data, build_shares
 from fedpriv.config.ledger import build_purse
 from fedpriv.config.models import build_backbone
@@ -55,9 +56,11 @@ def build_site(text: str) -> Site:
     """Return the client side; one per process and configuration.
 
     Raises:
-        UserError: when the configuration is weaker than the enrolment's policy, before all else.
+        UserError: when the configuration is weaker than the enrolment's policy, before all else, or
+            promises privacy that its updates would not have.
     """
     config = from_json(text)
+    check_privacy(config)  # a server need not have done so
     if config.secure.key_folder is not None:  # without one nobody can sign, so nothing is trained
         provision.enrolment_for(key_folder_of(config), policy_of(config))
     task, training, _ = build_data(text)
@@ -91,10 +94,12 @@ def build_keyholder(text: str, number: int) -> Keyholder:
     """Return key holder ``number``, with its key; one per process and configuration.
 
     Raises:
-        UserError: when the configuration is weaker than the enrolment's policy, before all else, or its
-            key or transcript is missing, damaged or another run's.
+        UserError: when the configuration is weaker than the enrolment's policy, before all else, promises
+            privacy that its sums would not have, or its key or transcript is missing, damaged or another
+            run's.
     """
     config = from_json(text)
+    check_privacy(config)
     folder = key_folder_of(config)
     enrolment = provision.enrolment_for(folder, policy_of(config))
     codec = update_codec_of(text)

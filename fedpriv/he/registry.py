@@ -42,6 +42,8 @@ def build_codec(
     """
     if scheme not in SCHEMES:
         raise UserError(f"secure.scheme={scheme}: unknown; choose one of {', '.join(sorted(SCHEMES))}")
+    if noise is not None and scheme != "bfv":
+        raise UserError(f"secure.scheme={scheme}: carries no discrete noise; use secure.scheme=bfv")
     if scheme == "plain":
         return PlainCodec(max_clients)
     if keys not in KEYS:
@@ -58,8 +60,6 @@ def build_codec(
     from fedpriv.he.packing_plan import quantisation_step
 
     if scheme == "ckks":
-        if noise is not None:
-            raise UserError("secure.scheme=ckks: carries no discrete noise; use secure.scheme=bfv")
         if keys == "authority":
             return AuthorityCodec(FloatEncoding(max_clients, bits, value_range, smudging_bits))
         floats = FloatEncoding(max_clients, bits, value_range, smudging_bits, holders)

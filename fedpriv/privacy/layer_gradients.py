@@ -16,6 +16,9 @@ from fedpriv.privacy.layer_rules import Outer, forward_keeping, has_rule
 _MOST = 1.8e19
 """About the largest number whose square is a float32."""
 
+_PIECE = 1024
+"""Numbers whose squares are added in float32; more of them beside a large one would be lost."""
+
 _SIZES = "model: its layers saw batches of sizes {}; keep the first dimension for the examples"
 
 
@@ -133,8 +136,11 @@ def _dense(found: Tensor | Outer) -> Tensor:
 def _norms(found: Tensor | Outer) -> Tensor:
     if isinstance(found, Outer):
         return (_lengths(found.outputs) * _lengths(found.inputs)).to(found.inputs.dtype)
-    norms: Tensor = torch.linalg.vector_norm(found.flatten(1), dim=1)
-    return norms
+    rows = found.flatten(1)
+    whole = rows.shape[1] - rows.shape[1] % _PIECE
+    pieces = torch.linalg.vector_norm(rows[:, :whole].unflatten(1, (whole // _PIECE, _PIECE)), dim=2)
+    rest = torch.linalg.vector_norm(rows[:, whole:], dim=1, keepdim=True)
+    return _lengths(torch.cat((pieces, rest), 1)).to(found.dtype)
 
 
 def _lengths(factors: Tensor) -> Tensor:

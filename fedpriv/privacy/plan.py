@@ -14,6 +14,9 @@ from fedpriv.privacy.accounting import History, Spent
 WAYS = ("auto", "opacus")
 """How the gradients of single examples can be computed, see :mod:`fedpriv.privacy.per_example`."""
 
+_RANGES = {"noise_multiplier": (1e-6, 1e6), "clipping_norm": (1e-12, 1e12)}
+"""What float32 gradients can be scaled to and accountants can compose."""
+
 
 @dataclass(frozen=True)
 class PrivacySettings:
@@ -43,10 +46,12 @@ class PrivacySettings:
         """Check the values."""
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("need exactly one of epsilon and noise_multiplier")
-        for name in ("epsilon", "noise_multiplier", "clipping_norm"):
+        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon={self.epsilon} must be positive and finite")
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value} must be positive and finite")
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name}={value}: choose {least:g} to {most:g}")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta={self.delta} must lie between 0 and 1")
         if self.noise not in ("secure", "fast"):

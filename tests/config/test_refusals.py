@@ -134,7 +134,7 @@ IMPOSSIBLE = [
     ([DP, "privacy.delta=1"], "privacy.delta=1.0 must lie between 0 and 1"),
     ([DP, "privacy.epsilon=0"], "privacy.epsilon=0.0 must be positive"),
     ([DP, "privacy.epsilon=-inf"], "privacy.epsilon=-inf: needs a finite number"),
-    ([DP, "privacy.clipping_norm=0"], "privacy.clipping_norm=0.0 must be positive"),
+    ([DP, "privacy.clipping_norm=0"], "privacy.clipping_norm=0.0: choose 1e-12 to 1e+12"),
     (
         [DP, "privacy.noise_multiplier=1"],
         "privacy.epsilon=8.0, privacy.noise_multiplier=1.0: need exactly one; set the other to null",

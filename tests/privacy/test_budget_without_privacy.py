@@ -6,9 +6,11 @@ import pytest
 
 from fedpriv.config.as_json import to_json
 from fedpriv.config.ledger import build_purse
-from fedpriv.config.parties import build_site
+from fedpriv.config.parties import build_keyholder, build_site
+from fedpriv.config.privacy import sum_plan_of
 from fedpriv.errors import UserError
 from fedpriv.federated.client_app import _with_own
+from fedpriv.he.registry import build_codec
 
 
 def test_guarantee_a_server_that_says_no_privacy_does_not_pass_a_sites_own_budget(tiny):
@@ -25,3 +27,28 @@ def test_guarantee_a_server_that_says_no_privacy_does_not_pass_a_sites_own_budge
 
 def test_without_a_budget_a_run_without_privacy_charges_nothing(tiny):
     assert build_purse(tiny(), "eyes") is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (("secure=none",), r"^privacy\.unit=client: secure\.scheme=plain carries no discrete noise"),
+        (("secure=ckks",), r"^privacy\.unit=client: secure\.scheme=ckks carries no discrete noise"),
+        (("secure=bfv", 'secure.select=["*.weight"]'), r"^secure\.select=.* coordinates without noise"),
+        (("secure=bfv", "secure.select_top=0.5"), r"^secure\.select_top=0\.5: .* coordinates without noise"),
+    ],
+)
+def test_guarantee_no_party_joins_a_run_whose_updates_lack_the_noise_that_its_epsilon_is_of(
+    tiny, overrides, named
+):
+    text = to_json(tiny("privacy=client_level", "privacy.epsilon=5", *overrides))
+    for build in (build_site, lambda text: build_keyholder(text, 0)):
+        with pytest.raises(UserError, match=named):
+            build(text)
+
+
+@pytest.mark.parametrize("scheme", ["plain", "ckks"])
+def test_a_codec_that_cannot_carry_a_plans_noise_is_not_made(tiny, scheme):
+    plan = sum_plan_of(tiny("privacy=client_level", "secure=bfv", "privacy.epsilon=5"))
+    with pytest.raises(UserError, match=f"^secure.scheme={scheme}: carries no discrete noise"):
+        build_codec(scheme, 8, noise=plan)

@@ -182,6 +182,18 @@ def test_a_norm_is_that_of_the_gradient_though_one_factor_squares_to_zero(way, l
     assert float(sums[0].double().norm()) == pytest.approx(0.01, rel=1e-2)
 
 
+@pytest.mark.parametrize("way", ["auto", "opacus"])
+def test_many_small_numbers_beside_a_large_one_count_in_the_norm(way):
+    # sums of squares in float32 lanes would lose the small ones: 0.4 % of the norm at this size
+    model = nn.Conv2d(512, 4608, 1, bias=False)
+    inputs, weights = torch.full((1, 512, 1, 1), 2e-4**0.5), torch.full((4608,), 2e-4**0.5)
+    inputs[:, :16], weights[:1] = 1.0, 1.0
+    with per_example_gradients(model, way) as examples:
+        (examples.model(inputs).flatten(1) * weights).sum(1).mean().backward()
+        norm = float(examples.norms()[0])
+    assert norm == pytest.approx(float(inputs.double().norm() * weights.double().norm()), rel=1e-5)
+
+
 @pytest.mark.parametrize(("large", "small"), [(19.5, -20.0), (-20.0, 20.0), (30.0, -30.0)])
 def test_a_factor_whose_square_overflows_has_no_finite_norm(large, small):
     layer, x = nn.Linear(1, 1, bias=False), torch.tensor([[10**large], [1.0]])
