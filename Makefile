@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup run test test-slow lint format bench lock clean
+.PHONY: help setup run test test-slow test-all lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +28,9 @@ test: setup  ## tests, without the slow ones
 
 test-slow: setup  ## the slow tests alone
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+test-all: setup  ## all tests, the slow ones first
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

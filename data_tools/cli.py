@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fedpriv import __version__
-from fedpriv.errors import UserError
+from fedpriv.arguments import Parser, command_line
 
 _COMMANDS = {
     "extract": (
@@ -44,26 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):  # names of files need not be text
             stream.reconfigure(errors="backslashreplace")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
+    with command_line("fedpriv-data"):
         parser = _parser(given[0] if given else "")
         if not given:
             parser.print_help()
             return
         options = parser.parse_args(given)
         options.run(options)
-    except UserError as error:
-        print(f"fedpriv-data: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
-        sys.exit(141)
 
 
-def _parser(chosen: str) -> argparse.ArgumentParser:
+def _parser(chosen: str) -> Parser:
     """Declare all commands; only the module of the chosen one is imported."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fedpriv-data",
         description="Data sets unpacked, looked at, converted, made and split.",
         epilog="examples:\n" + "\n".join(f"  {example}" for _, example in _COMMANDS.values()),

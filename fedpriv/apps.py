@@ -7,6 +7,7 @@ from flwr.serverapp import ServerApp
 
 from fedpriv.config.parties import build_key_maker, build_keyholder, build_server_plan, build_site
 from fedpriv.federated.client_app import make_client_app
+from fedpriv.federated.relayed import RelayedReply, RelayedRequest
 from fedpriv.federated.server_app import Outcome, ServerPlan, make_server_app
 from fedpriv.federated.strategy.session import RunObserver
 
@@ -16,7 +17,15 @@ def client_app(config: str | None = None, time_limit_s: float | None = None) -> 
 
     ``time_limit_s`` is for engines that cannot end a late client themselves.
     """
-    return make_client_app(build_site, build_keyholder, build_key_maker, config, time_limit_s)
+    return make_client_app(
+        build_site, build_keyholder, build_key_maker, config, time_limit_s, _ask_through_relays
+    )
+
+
+def _ask_through_relays(text: str, client: int, settings: str, request: RelayedRequest) -> RelayedReply:
+    from fedpriv.relayed.asking import ask  # on use: who trains needs no web client
+
+    return ask(text, client, settings, request)
 
 
 def server_app(

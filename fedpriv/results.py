@@ -17,8 +17,8 @@ class RoundResult:
             in any round, whether or not its update could be used, or may have spent by its plan in the rounds
             that it was asked for without an answer; with client-level privacy that of all
             opened sums together, as the server accounts it; None without differential privacy.
-        epsilon_reported: the largest that clients have reported, where ``epsilon`` is more for those who did
-            not answer; None otherwise.
+        epsilon_reported: the largest that clients have reported, at most ``epsilon``, which is more for those
+            who did not answer; None where nobody has reported any.
         delta: the delta that ``epsilon`` is stated at.
         accountant: that ``epsilon`` was found by: ``prv``, ``rdp`` where the looser RDP bound is all there
             is, ``zcdp`` with client-level privacy, ``none`` where nothing bounds it; None where ``epsilon``

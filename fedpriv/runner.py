@@ -1,6 +1,7 @@
 """Run one experiment, or go on with one: check, train, keep, track, summarise."""
 
 import logging
+import math
 import secrets
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from fedpriv.config.checks import check
 from fedpriv.config.datasets import build_data
 from fedpriv.config.ledger import DEFAULT, lifetime, said_of_shares
 from fedpriv.config.models import build_backbone
-from fedpriv.config.privacy import relation_of
+from fedpriv.config.privacy import relation_of, stated
 from fedpriv.config.schema import EngineName, Keys, Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig, Scheme
 from fedpriv.config.secure import keys_of
 from fedpriv.console.progress import RunProgress
@@ -30,6 +31,7 @@ from fedpriv.errors import UserError
 from fedpriv.federated.server_app import Outcome
 from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.purse import Lifetime
+from fedpriv.relayed.found import Found, relayed_rows
 from fedpriv.results import RoundResult
 from fedpriv.resumption import go_on, is_trained, require_same
 from fedpriv.run_keys import key_folder
@@ -37,7 +39,15 @@ from fedpriv.snapshot import Snapshot
 from fedpriv.trainers import build_trainer, fingerprint
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.types import FloatVector, Metrics
-from fedpriv.watch import Watch, end_abandoned, log_partition, log_results, open_tracker, tracking_store
+from fedpriv.watch import (
+    Watch,
+    end_abandoned,
+    log_failed,
+    log_partition,
+    log_results,
+    open_tracker,
+    tracking_store,
+)
 
 log = logging.getLogger("fedpriv")
 
@@ -57,6 +67,8 @@ class Report:
         seconds: of this process's rounds with their evaluation, start-up and shutdown apart.
         audit: what the run's canaries prove; None without an audit, where nothing was heard of them, and for
             a run that had ended before.
+        relayed: what clients found who asked the model through relays; None without, and for a run that had
+            ended before.
     """
 
     metric: str
@@ -67,6 +79,7 @@ class Report:
     seconds: float
     lifetime: Lifetime | None = None
     audit: Verdict | None = None
+    relayed: Found | None = None
 
 
 def run(
@@ -90,6 +103,8 @@ def run(
     asked = asked_privacy(config)
     config = _resolved(config)
     check(config)
+    if config.relays.enabled and output_dir is None:
+        raise UserError("relays=loopback: serves the model from the run's output folder; name one")
     if asked is not None:
         log.warning("%s", SAID)
     checkpoint = None if output_dir is None else Checkpoint(output_dir)
@@ -218,11 +233,15 @@ def _execute(
                 if (said := said_of_shares(text)) is not None:
                     log.warning("%s", said)
                 progress.start(config.federation.rounds)
-                outcome = trainer.train(watch, snapshot)
+                try:
+                    outcome = trainer.train(watch, snapshot)
+                except BaseException:
+                    log_failed(text, trainer, tracker)
+                    raise
                 progress.close()
                 heard = trainer.kept().heard
             parameters.load(outcome.parameters)
-            total = lifetime(text, outcome.history[-1].epsilon)
+            total = lifetime(text, stated(config, outcome.history[-1]))
             audit = verdict_of(text, heard, outcome.history)
             if audit is not None and audit.refuted:
                 log.warning("audit: %s", audit_text(audit, _listener(config)))
@@ -230,6 +249,12 @@ def _execute(
                 log_results(config, task, training, test, backbone, outcome.history, baseline, total, tracker)
                 if config.audit.enabled:
                     tracker.log_audit(audit, _listener(config))
+            relayed = None
+            if config.relays.enabled and folder is not None:
+                from fedpriv.relayed_run import relayed_inference  # on use: other runs need no web client
+
+                evaluated = outcome.history[-1].metrics.get(task.metric.name, math.nan)
+                relayed = relayed_inference(config, text, folder, outcome.parameters, evaluated, tracker)
         if checkpoint is not None and record is not None:
             checkpoint.finish(record)
     if console is not None:
@@ -243,10 +268,11 @@ def _execute(
             other_baselines=baseline,
             epsilon_caveat=_caveat(config),
             readers=_readers(config, any(result.clear_fraction for result in outcome.history)),
-            epsilon_unit="client level, zcdp" if config.privacy.unit is PrivacyUnit.client else None,
+            epsilon_unit="client level" if config.privacy.unit is PrivacyUnit.client else None,
             relation=relation_of(config),
             lifetime=_all_runs(config, total),
             audit=_audit_row(config, audit),
+            relayed=() if relayed is None else relayed_rows(relayed),
             parameters=parameters.layout.size,
             tracking_uri=None if tracker is None else tracker.uri,
             experiment=config.tracking.experiment,
@@ -261,6 +287,7 @@ def _execute(
         seconds=watch.times[-1] - watch.times[0] if watch.times else 0.0,
         lifetime=total,
         audit=audit,
+        relayed=relayed,
     )
 
 
@@ -290,9 +317,12 @@ def _audit_row(config: RunConfig, audit: Verdict | None) -> str | None:
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:
-    return cast(
+    plain = cast(
         dict[str, Any], OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
     )
+    if not config.relays.enabled:
+        del plain["relays"]  # nothing of a run that asks no relays depends on it
+    return plain
 
 
 def _recorded(record: RunRecord, checkpoint: Checkpoint) -> RunConfig:
@@ -338,10 +368,11 @@ def _all_runs(config: RunConfig, total: Lifetime | None) -> str | None:
 def _caveat(config: RunConfig) -> str | None:
     privacy = config.privacy
     caveats = []
-    if privacy.unit is PrivacyUnit.client:
-        caveats.append("of models, not of the figures that clients report")
-        if privacy.noise_by is NoiseBy.server:
-            caveats.append("not against the server, which draws the noise")
+    if privacy.unit is not PrivacyUnit.none:
+        alone = config.mode is Mode.centralized
+        caveats.append(f"of models, not of the {'training loss' if alone else 'figures that clients report'}")
+    if privacy.unit is PrivacyUnit.client and privacy.noise_by is NoiseBy.server:
+        caveats.append("not against the server, which draws the noise")
     if privacy.unit is not PrivacyUnit.none and privacy.noise is NoiseSource.fast:
         caveats.append("noise is seeded (privacy.noise=fast), so it protects nobody: research only")
     return "; ".join(caveats) or None

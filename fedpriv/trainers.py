@@ -25,6 +25,7 @@ from fedpriv.federated.server_app import Outcome, ServerPlan
 from fedpriv.federated.strategy.asking import turn_of
 from fedpriv.federated.strategy.books import releases, shared
 from fedpriv.federated.strategy.session import Progress, RunObserver
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.charge import Concentrated, SampledGaussian
 from fedpriv.privacy.client_level import cost_of_lost_release
 from fedpriv.snapshot import Kept, Snapshot
@@ -50,6 +51,9 @@ class Trainer(Protocol):
 
     def kept(self) -> Kept:
         """Return what must be kept of the round that has just been finished."""
+
+    def spent(self) -> Spent | None:
+        """Bound what has been spent, in a round that was cut off too; None where it is nothing or unknown."""
 
 
 def build_trainer(text: str) -> Trainer:
@@ -181,6 +185,10 @@ class FederatedTrainer:
             heard=None if self._plan.listener is None else self._plan.listener.heard,
         )
 
+    def spent(self) -> Spent | None:
+        """See :class:`Trainer`."""
+        return None if self._plan is None else self._plan.strategy.spent()
+
     def _progress(self, snapshot: Snapshot) -> Progress:
         kept, delta = snapshot.kept, None
         spent: dict[int, float] = {}
@@ -253,3 +261,7 @@ class CentralizedTrainer:
     def kept(self) -> Kept:
         """See :class:`Trainer`."""
         return Kept(self._run.state(), {PARTY: self._run.memory}, ended=self._run.ended)
+
+    def spent(self) -> Spent | None:
+        """See :class:`Trainer`."""
+        return self._run.spent

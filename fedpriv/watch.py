@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from fedpriv.checkpoint import Checkpoint, RunRecord
-from fedpriv.config.as_json import to_json
+from fedpriv.config.as_json import from_json, to_json
 from fedpriv.config.datasets import build_shares
-from fedpriv.config.privacy import relation_of
+from fedpriv.config.ledger import lifetime as lifetime_of
+from fedpriv.config.privacy import relation_of, stated
 from fedpriv.config.schema import Keys, Mode, PrivacyUnit, RunConfig, Scheme
 from fedpriv.config.secure import keys_of
 from fedpriv.config.used import encryption_figures, recorded
@@ -90,7 +91,7 @@ def open_tracker(
     if not config.tracking.enabled or (record is not None and record.tracking_uri is None):
         yield None
         return
-    from fedpriv.tracking.mlflow_logger import RunLogger
+    from fedpriv.tracking.mlflow_logger import EPSILON_SO_FAR, RunLogger
 
     if record is not None and record.mlflow_run_id is not None:
         with RunLogger.resume(record.tracking_uri, record.mlflow_run_id, plain) as logger:
@@ -112,6 +113,7 @@ def open_tracker(
             "privacy_relation": relation_of(config) or "none",
             "privacy_ledger": "on" if private and config.privacy.ledger is not None else "off",
             "engine": config.engine.name.value,
+            **(EPSILON_SO_FAR if private else {}),
         },
         parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
         log_dir=output_dir,
@@ -177,7 +179,13 @@ def log_results(
     """Write curves, predictions and the trained ``backbone`` with its privacy statement to MLflow."""
     from fedpriv.tracking.plots import bytes_plot, epsilon_plot, metric_plot, seconds_plot
 
-    metric = task.metric
+    metric, spent = task.metric, stated(config, history[-1])
+    if spent is None:
+        tracker.tag("privacy_accountant", "none")
+    else:
+        tracker.log_epsilon(spent)
+    if lifetime is not None:
+        tracker.log_lifetime(lifetime.spent.epsilon, lifetime.earlier_runs)
     tracker.log_picture(
         metric_plot(history, metric.name, metric.label, baseline.get(metric.name), task.baseline_label),
         metric.name,
@@ -185,27 +193,40 @@ def log_results(
     if any(result.bytes_up for result in history):
         tracker.log_picture(bytes_plot(history), "bytes")
     tracker.log_picture(seconds_plot(history), "seconds")
-    if any(result.epsilon is not None for result in history):
-        tracker.log_picture(epsilon_plot(history), "epsilon")
+    if spent is not None:
+        tracker.log_picture(epsilon_plot(history, private=True), "epsilon")
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
-    tracker.tag("privacy_accountant", history[-1].accountant or "none")
-    if lifetime is not None:
-        tracker.log_lifetime(lifetime.spent.epsilon, lifetime.earlier_runs)
     if config.tracking.log_model:
-        last = history[-1]
         statement = {
             "unit": config.privacy.unit.value,
-            "epsilon": last.epsilon,
-            "delta": last.delta,
-            "accountant": last.accountant,
+            "epsilon": None if spent is None else spent.epsilon,
+            "delta": None if spent is None else spent.delta,
+            "accountant": None if spent is None else spent.accountant,
             "relation": relation_of(config),
             "data": training.name,
-            "noise": config.privacy.noise.value if config.privacy.unit is not PrivacyUnit.none else None,
+            "noise": None if spent is None else config.privacy.noise.value,
         }
         if config.privacy.unit is PrivacyUnit.client:
             statement["noise_by"] = config.privacy.noise_by.value
         tracker.log_model(backbone, task.example(test), statement)
+
+
+def log_failed(text: str, trainer: Trainer, tracker: Any) -> None:
+    """Write to MLflow what a run (JSON) that fails in training has spent, the round that failed included.
+
+    What goes wrong here is only said: the failure of the run is what its user must hear of.
+    """
+    if tracker is None or from_json(text).privacy.unit is PrivacyUnit.none:
+        return
+    try:
+        if (spent := trainer.spent()) is None:
+            return
+        tracker.log_epsilon(spent, round_failed=True)
+        if (total := lifetime_of(text, spent)) is not None:
+            tracker.log_lifetime(total.spent.epsilon, total.earlier_runs)
+    except Exception as error:
+        log.warning("MLflow does not have all that the run has spent: %s", error)
 
 
 def _run_name(config: RunConfig) -> str:

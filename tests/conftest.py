@@ -1,8 +1,12 @@
 """Shared by all tests: a private cache and ledger, real data where there is some, and a tiny run."""
 
 import atexit
+import copy
+import functools
+import gc
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +17,23 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Spare the garbage collector what collection imports: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slow tests, so that no processor waits for one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 # on import, so that no test and no environment that one copies ever names the user's own privacy ledger
 _STATE = tempfile.TemporaryDirectory(prefix="fedpriv-state-")
@@ -51,6 +72,26 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _no_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fedpriv.tracking.store import locate, open_experiment
+
+    path = tmp_path_factory.mktemp("no-runs") / "mlflow.db"
+    open_experiment(locate(f"sqlite:///{path}"), "Default")
+    return path
+
+
+@pytest.fixture(scope="session")
+def database(_no_runs: Path) -> Callable[[Path], str]:
+    """Put a database of MLflow without runs somewhere and return its URI; to make one takes a second."""
+
+    def database(path: Path) -> str:
+        shutil.copy(_no_runs, path)
+        return f"sqlite:///{path}"
+
+    return database
+
+
 TINY = (
     "task=gaze",
     "data.people=6",
@@ -69,6 +110,12 @@ TINY = (
 @pytest.fixture
 def tiny() -> Callable[..., "object"]:
     """Compose a run that takes about a second; overrides win."""
+    return lambda *overrides: copy.deepcopy(_composed(*TINY, *overrides))
+
+
+@functools.cache
+def _composed(*overrides: str) -> "object":
+    """Composing takes longer than many a test of what came of it."""
     from fedpriv.config.compose import compose_run
 
-    return lambda *overrides: compose_run(*TINY, *overrides)
+    return compose_run(*overrides)

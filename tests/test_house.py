@@ -101,7 +101,7 @@ def test_the_licence_is_apache_2():
     assert "Apache License" in (ROOT / "LICENSE").read_text()[:200]
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["setup", "run", "test", "test-slow", "lint", "bench"])
 def test_make_has_the_promised_targets(target):
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -109,8 +109,10 @@ def test_make_has_the_promised_targets(target):
 
 def test_ci_calls_make_lint_and_every_test():
     script = (ROOT / ".ci" / "run").read_text()
-    assert re.search(r"^make lint test$", script, re.MULTILINE)
-    assert re.search(r"^make test-slow$", script, re.MULTILINE)
+    assert re.search(r"^make lint test-all$", script, re.MULTILINE)
+    done = subprocess.run(["make", "-n", "test-all"], cwd=ROOT, capture_output=True, text=True, check=True)
+    # all tests: of no marker, name or folder
+    assert re.search(r"/python -m pytest -n 2 --dist worksteal$", done.stdout, re.MULTILINE)
 
 
 def test_telemetry_is_off_before_any_library_is_imported():

@@ -13,8 +13,23 @@ def _audit(arguments: Sequence[str]) -> None:
     audit(arguments)
 
 
-ATTACKS: dict[str, Callable[[Sequence[str]], None]] = {"audit": _audit}
+def _relays(arguments: Sequence[str]) -> None:
+    """Attack secret-shared inference through relays: the whole matrix, beside the original's design."""
+    from experiments.attack.relays import main as relays
+
+    relays(arguments)
+
+
+ATTACKS: dict[str, Callable[[Sequence[str]], None]] = {"audit": _audit, "relays": _relays}
 """Name -> command; its docstring is its help. Imports wait until it is called."""
+
+
+def relays_by_name(arguments: Sequence[str]) -> None:
+    """Run ``fedpriv relays attack NAME...``."""
+    from experiments.attack.relays import main_by_name
+
+    main_by_name(arguments)
+
 
 _HELP = """usage: fedpriv attack NAME ...
 

@@ -1,6 +1,7 @@
 """Benchmarks, one file each: ours and the peer's way interleaved in one run, one JSON object last."""
 
 import importlib
+import inspect
 import json
 import pkgutil
 
@@ -23,17 +24,25 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--schemes", help="what the benchmark `secure` runs beside secure=none, e.g. bfv,ckks (default all)"
     )
+    parser.add_argument(
+        "--seconds", type=float, help="how long the benchmark `relays` loads each way (default 30)"
+    )
+    parser.add_argument(
+        "--in-flight", type=int, metavar="N", help="images that `relays` has under way at once (default 64)"
+    )
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: give 1 or more")
-    module, more = importlib.import_module(f"{__name__}.{options.name}"), {}
-    if options.schemes is not None:
-        known = getattr(module, "SCHEMES", ())
+    module = importlib.import_module(f"{__name__}.{options.name}")
+    given = {name: getattr(options, name) for name in ("schemes", "seconds", "in_flight")}
+    more = {name: value for name, value in given.items() if value is not None}
+    for name in more.keys() - inspect.signature(module.measure).parameters.keys():
+        flag = "--" + name.replace("_", "-")
+        parser.error(f"{flag}: the benchmark {options.name} has none; leave it out")
+    if "schemes" in more:
         more["schemes"] = options.schemes.split(",")
-        if not known:
-            parser.error(f"--schemes: the benchmark {options.name} has none; leave it out")
-        if not set(more["schemes"]) <= set(known):
-            parser.error(f"--schemes {options.schemes}: choose of {','.join(known)}")
+        if not set(more["schemes"]) <= set(module.SCHEMES):
+            parser.error(f"--schemes {options.schemes}: choose of {','.join(module.SCHEMES)}")
     result = module.measure(options.repeats, **more)
     if options.json:
         print(json.dumps(result))

@@ -7,18 +7,14 @@ from typing import Any
 from torch import nn
 
 from fedpriv.checkpoint import Checkpoint, RunRecord
-from fedpriv.config.as_json import to_json
-from fedpriv.config.datasets import build_data
-from fedpriv.config.models import build_backbone
-from fedpriv.config.privacy import build_privacy, relation_of, sum_plan_of
+from fedpriv.config.privacy import build_privacy, sum_plan_of
 from fedpriv.config.saved import restored
+from fedpriv.config.schema import RunConfig
+from fedpriv.config.trained import trained_model
 from fedpriv.errors import UserError
 from fedpriv.federated.strategy.books import releases, spent_most
 from fedpriv.privacy import accounting
-from fedpriv.privacy.plan import PrivacySettings
-from fedpriv.privacy.sum_plan import SumPlan
 from fedpriv.snapshot import Snapshot
-from fedpriv.training.parameters import FlatParameters
 
 
 @dataclass(frozen=True)
@@ -80,28 +76,7 @@ def from_checkpoint(folder: Path) -> SavedModel:
     """
     record, snapshot = _read(Checkpoint(folder))
     config = restored(str(folder), record.config)
-    text, settings, plan = to_json(config), build_privacy(config), sum_plan_of(config)
-    _, training, _ = build_data(text)
-    model = build_backbone(text)
-    parameters = FlatParameters(model)
-    if parameters.layout.digest != snapshot.layout or len(snapshot.parameters) != parameters.layout.size:
-        raise UserError(f"{folder}: its data now give another model than it holds; put the run's data back")
-    parameters.load(snapshot.parameters)
-    # before round 1 the model is as the seed made it: no image has touched it
-    private = settings is not None or plan is not None
-    untouched = private and snapshot.history[-1].number == 0
-    epsilon = 0.0 if untouched else snapshot.history[-1].epsilon
-    statement = {
-        "unit": config.privacy.unit.value,
-        "epsilon": epsilon,
-        "delta": config.privacy.delta if private else None,
-        "accountant": "zcdp" if plan is not None else snapshot.history[-1].accountant,
-        "relation": relation_of(config),
-        "data": training.name,
-        "noise": config.privacy.noise.value if private else None,
-    }
-    if plan is not None:
-        statement["noise_by"] = config.privacy.noise_by.value
+    model, training, statement = trained_model(folder, config, snapshot)
     return SavedModel(
         str(folder),
         record.config,
@@ -110,7 +85,7 @@ def from_checkpoint(folder: Path) -> SavedModel:
         statement,
         record.mlflow_run_id,
         record.tracking_uri,
-        None if record.finished else _charged_beyond(epsilon, snapshot, settings, plan),
+        None if record.finished else _charged_beyond(statement["epsilon"], snapshot, config),
     )
 
 
@@ -124,10 +99,9 @@ def _read(checkpoint: Checkpoint) -> tuple[RunRecord, Snapshot]:
         ) from error
 
 
-def _charged_beyond(
-    epsilon: float | None, snapshot: Snapshot, settings: PrivacySettings | None, plan: SumPlan | None
-) -> float | None:
+def _charged_beyond(epsilon: float | None, snapshot: Snapshot, config: RunConfig) -> float | None:
     """Return the largest epsilon that a party was charged, None if it is not above ``epsilon``."""
+    settings, plan = build_privacy(config), sum_plan_of(config)
     if plan is not None:
         charged = spent_most(plan, releases(snapshot.history, snapshot.kept.lost_releases)).epsilon
     elif settings is not None:

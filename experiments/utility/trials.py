@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedpriv.errors import UserError
+from fedpriv.privacy.rounded import at_most
 from fedpriv.tasks.base import Task
 from fedpriv.tasks.emotion import EmotionTask
 from fedpriv.tasks.gaze import GazeTask
@@ -146,12 +147,11 @@ def _trial(cell: Cell, seed: int, run: LoggedRun) -> Trial:
     for needed in (name, f"baseline_{name}"):
         if needed not in run.metrics:
             raise UserError(f"run {run.run_id}: has no metric {needed}; delete it and run it again")
-    for measured in (name, f"baseline_{name}", "epsilon"):
-        if not math.isfinite(run.metrics.get(measured, 0.0)):
-            raise UserError(
-                f"run {run.run_id}: its {measured} is {run.metrics[measured]}; delete it and run it again"
-            )
-    claimed = run.metrics.get("epsilon")
+    claimed = _claimed(run)
+    figures = {each: run.metrics[each] for each in (name, f"baseline_{name}")}
+    for measured, value in {**figures, "epsilon": claimed}.items():
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"run {run.run_id}: its {measured} is {value}; delete it and run it again")
     if math.isinf(target) != (claimed is None):
         said = "nothing" if claimed is None else f"epsilon {claimed:.4g}"
         raise UserError(f"run {run.run_id}: states {said} where privacy.epsilon={target:g}; delete it")
@@ -173,6 +173,21 @@ def _trial(cell: Cell, seed: int, run: LoggedRun) -> Trial:
         commit=run.tags.get("git_commit", "unknown"),
         run_id=run.run_id,
     )
+
+
+def _claimed(run: LoggedRun) -> float | None:
+    """Return the epsilon that a run states; None without.
+
+    The tag is what holds, for no metric is infinite, but is rounded up: where it is the metric's, the metric
+    is exact. Runs of earlier versions have no tag.
+    """
+    metric, said = run.metrics.get("epsilon"), run.tags.get("epsilon")
+    if said is None or (metric is not None and at_most(metric, digits=6) == said):
+        return metric
+    try:
+        return float(said)
+    except ValueError:
+        return math.nan
 
 
 def _delta(run: LoggedRun) -> float:

@@ -21,10 +21,14 @@ def typed(config: DictConfig) -> RunConfig:
 def to_json(config: RunConfig) -> str:
     """Serialise a resolved configuration: what every node of a run gets, whatever the engine.
 
-    Where the run is tracked stays with the server: nodes get the defaults.
+    Where the run is tracked, and what is asked of the model after it, stays with the server: nodes get the
+    defaults.
     """
-    plain = OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
-    return json.dumps({**cast(dict[str, Any], plain), "tracking": {}})
+    plain = cast(
+        dict[str, Any], OmegaConf.to_container(cast(DictConfig, config), resolve=True, enum_to_str=True)
+    )
+    del plain["relays"]
+    return json.dumps({**plain, "tracking": {}})
 
 
 @lru_cache(maxsize=2)
@@ -45,7 +49,7 @@ def shared(config: RunConfig) -> dict[str, Any]:
     """Return what all parties of a run are told alike, as plain values.
 
     Left out is what is each party's own: where its keys and its privacy ledger lie, what its examples may
-    spend over all runs, and where the run is tracked.
+    spend over all runs, where the run is tracked, and the relays that the model is asked through after it.
     """
     plain = cast(dict[str, Any], json.loads(to_json(config)))
     plain["secure"]["key_folder"] = None

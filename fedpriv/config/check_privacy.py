@@ -13,6 +13,7 @@ from fedpriv.config.schema import (
     Scheme,
 )
 from fedpriv.errors import UserError
+from fedpriv.privacy.accounting import LEAST_NOISE
 from fedpriv.privacy.adaptive_clipping import VOTE
 from fedpriv.privacy.matrix_mechanism import MOST_BANDS
 from fedpriv.privacy.plan import plan_for_client
@@ -48,6 +49,12 @@ def check_privacy(config: RunConfig) -> None:
                     f"privacy.{name}={getattr(privacy, name)}: has no effect; add privacy.clipping=adaptive"
                 )
     build_privacy(config)
+    noise = privacy.noise_multiplier
+    if privacy.unit is PrivacyUnit.sample and noise is not None and noise < LEAST_NOISE:
+        raise UserError(
+            f"privacy.noise_multiplier={noise}: protects nobody, its epsilon is infinite; choose "
+            f"{LEAST_NOISE:g} or more"
+        )
     if privacy.unit is PrivacyUnit.client:
         _check_client_level(config)
 

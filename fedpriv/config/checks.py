@@ -3,6 +3,7 @@
 from fedpriv.config.as_json import to_json
 from fedpriv.config.audit import check_audit, check_audit_fits
 from fedpriv.config.check_privacy import check_plan, check_privacy
+from fedpriv.config.check_relays import check_relays, check_served
 from fedpriv.config.check_secure import check_opening, check_secure
 from fedpriv.config.check_values import check_federation, check_numbers, check_places
 from fedpriv.config.datasets import build_data, build_shares
@@ -27,6 +28,7 @@ def check(config: RunConfig) -> None:
     check_audit(config)
     check_places(config)
     check_ledger(config)
+    check_relays(config)
     if config.mode is Mode.centralized:
         _check_centralized(config)
     else:
@@ -34,12 +36,13 @@ def check(config: RunConfig) -> None:
         check_secure(config)
         build_strategy(config)
     text = to_json(config)
-    _, training, _ = build_data(text)
+    task, training, test = build_data(text)
     if not len(training):
         raise UserError(
             f"data._target_={config.data['_target_']}: all of it is test data; train on another data set and "
             "use `fedpriv evaluate`"
         )
+    check_served(config, task, test)
     layout = layout_of(text)  # refuses parts of a model that cannot be averaged
     check_audit_fits(config, layout.size)
     if config.mode is Mode.federated:

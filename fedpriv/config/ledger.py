@@ -7,6 +7,7 @@ from fedpriv.config.datasets import build_data, build_shares
 from fedpriv.config.schema import Mode, NoiseBy, NoiseSource, PrivacyUnit, RunConfig
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.charge import Unit
 from fedpriv.privacy.example_set import ExampleSet, said_of_copies
 from fedpriv.privacy.ledger import Ledger, default_folder
@@ -62,11 +63,11 @@ def build_purse(config: RunConfig, name: str) -> Purse | None:
     return Purse(ledger, run, delta, name, limit, seeded, by_server, resumed_as)
 
 
-def lifetime(text: str, epsilon: float | None) -> Lifetime | None:
+def lifetime(text: str, spent: Spent | None) -> Lifetime | None:
     """Return what all runs have cost the images of a run (JSON), by the worst of its clients.
 
     Guarantee:
-        It is at least ``epsilon``, what the run says of itself. With client-level privacy that is a
+        It is at least ``spent``, what the run says of itself. With client-level privacy that is a
         bound for clients who take part in every round, and the ledger knows who did.
 
     Returns:
@@ -82,7 +83,7 @@ def lifetime(text: str, epsilon: float | None) -> Lifetime | None:
         return None
     shares = _shares(config, training)
     unit: Unit = "client" if config.privacy.unit is PrivacyUnit.client else "sample"
-    return purse.lifetime(shares, unit, epsilon or 0.0)
+    return purse.lifetime(shares, unit, spent)
 
 
 def said_of_shares(text: str) -> str | None:

@@ -9,11 +9,13 @@ from fedpriv.config.as_json import from_json, shared
 from fedpriv.config.models import layout_of
 from fedpriv.config.schema import Clipping, Correlation, NoiseBy, NoiseSource, Order, PrivacyUnit, RunConfig
 from fedpriv.errors import UserError
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.adaptive_clipping import AdaptiveClipping, vote_of
 from fedpriv.privacy.client_level import ClientLevel
 from fedpriv.privacy.matrix_mechanism import INDEPENDENT, MOST_BANDS, square_root
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 from fedpriv.privacy.sum_plan import SumPlan, plan_sum
+from fedpriv.results import RoundResult
 
 
 def build_privacy(config: RunConfig) -> PrivacySettings | None:
@@ -48,6 +50,19 @@ def plan_of(config: RunConfig) -> Callable[[int], SamplePlan] | None:
     return lambda images: plan_for_client(
         settings, images, training.batch_size, training.local_epochs, config.federation.rounds
     )
+
+
+def stated(config: RunConfig, last: RoundResult) -> Spent | None:
+    """Return what a run states to be spent after a round; None without differential privacy.
+
+    Edge cases:
+        - Where no party has released anything, 0 is spent: before round 1, or where budgets allow none.
+    """
+    privacy = config.privacy
+    if privacy.unit is PrivacyUnit.none or privacy.delta is None:
+        return None
+    accountant = "zcdp" if privacy.unit is PrivacyUnit.client else "prv"
+    return Spent(last.epsilon or 0.0, last.delta or privacy.delta, last.accountant or accountant)
 
 
 def build_client_level(config: RunConfig) -> ClientLevel | None:

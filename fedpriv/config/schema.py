@@ -6,6 +6,7 @@ types are those of the target's signature, see :mod:`fedpriv.config.instantiate`
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -220,6 +221,23 @@ class SecureConfig:
 
 
 @dataclass
+class RelaysConfig:
+    """Relays that clients ask the trained model through, see :mod:`fedpriv.relayed_run`.
+
+    ``images`` of the test images are asked about, all without it; ``threshold`` is t of Shamir's scheme,
+    shares are additive without.
+    """
+
+    enabled: bool = False
+    relays: int = 4
+    shares: int = 3
+    threshold: int | None = None
+    images: int | None = None
+    in_flight: int = 32
+    timeout_s: float = 30.0
+
+
+@dataclass
 class EngineConfig:
     """What runs the apps, and with how many cores."""
 
@@ -269,8 +287,10 @@ class RunConfig:
     secure: SecureConfig = field(default_factory=SecureConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    relays: RelaysConfig = field(default_factory=RelaysConfig)
 
 
+@cache
 def register() -> None:
     """Make the schema known to Hydra as ``run_schema``."""
     ConfigStore.instance().store(name="run_schema", node=RunConfig)

@@ -8,7 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedpriv.console.wording import bytes_text, causes_text, number_text, seconds_text, wall_seconds
+from fedpriv.console.wording import (
+    accountant_text,
+    bytes_text,
+    causes_text,
+    number_text,
+    seconds_text,
+    wall_seconds,
+)
 from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 
@@ -29,6 +36,7 @@ def summary_table(
     relation: str | None = None,
     lifetime: str | None = None,
     audit: str | None = None,
+    relayed: Sequence[tuple[str, str]] = (),
     parameters: int | None = None,
     readers: str | None = None,
     tracking_uri: str | None = None,
@@ -46,11 +54,12 @@ def summary_table(
         baseline_label: what ``baseline`` stands for.
         other_baselines: the further metrics of what needs no learning, each shown in a row.
         epsilon_caveat: what limits the meaning of epsilon, shown beside it.
-        epsilon_unit: whom it protects and how it was found, where the server computes it; None where it is
-            the largest that clients report.
-        relation: between the data sets that epsilon tells apart; None leaves the row out.
+        epsilon_unit: whom it protects, where the server computes it; None where it is the largest that
+            clients report.
+        relation: between the data sets that epsilon tells apart; None without differential privacy.
         lifetime: what all private runs on the same data have cost; None leaves the row out.
         audit: what the run's canaries prove; None leaves the row out.
+        relayed: rows on what clients found who asked the model through relays.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         readers: who can read what of the updates; None leaves the row out.
         tracking_uri: where MLflow keeps the run, free of credentials.
@@ -69,7 +78,7 @@ def summary_table(
     section(_metric_rows(results, metric, label, baseline, baseline_label))
     if others := _other_rows(results, metric, other_baselines or {}):
         section(others)
-    spent = _epsilon_text(results, epsilon_unit)
+    spent = _epsilon_text(results, epsilon_unit, private=relation is not None)
     epsilons = [("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)]
     if relation is not None:
         epsilons.append(("  neighbours differ by", relation))
@@ -81,6 +90,8 @@ def summary_table(
     if any(result.asked for result in results):
         read_by = [] if readers is None else [("updates are read by", readers)]
         section(read_by + _traffic_rows(results, parameters))
+    if relayed:
+        section(relayed)
     section(_time_rows(results))
     failures: dict[str, int] = {}
     for result in results:
@@ -139,19 +150,27 @@ def _other_rows(
     return rows
 
 
-def _epsilon_text(results: Sequence[RoundResult], unit: str | None) -> str:
+def _epsilon_text(results: Sequence[RoundResult], unit: str | None, private: bool) -> str:
     last = next((result for result in reversed(results) if result.epsilon is not None), None)
     if last is None or last.epsilon is None:
-        return "none (no differential privacy)"
+        if not private:
+            return "none (no differential privacy)"
+        return "0" if any(result.replied for result in results) else "0 (nothing was released)"
     stated = "" if last.delta is None else f" at delta {at_most(last.delta)}"
-    whose = " (largest reported)" if any(result.asked for result in results) else ""
-    if last.epsilon_reported is not None:
-        whose = f" (largest reported {at_most(last.epsilon_reported)}; more by clients that did not answer)"
-    if unit is not None:
-        whose = f" ({unit})"
-    elif last.accountant == "rdp":
-        whose = f"{whose[:-1]}; RDP bound)" if whose else " (RDP bound)"
-    return f"{at_most(last.epsilon)}{stated}{whose}"
+    said = [_whose(last, unit), accountant_text(last.accountant)]
+    words = ("; " if unit is None else ", ").join(text for text in said if text)
+    return f"{at_most(last.epsilon)}{stated}{words and f' ({words})'}"
+
+
+def _whose(last: RoundResult, unit: str | None) -> str:
+    """Say of whom epsilon is, and whose word it is; empty where one party trains alone."""
+    if unit is not None or not last.asked:
+        return unit or ""
+    if last.epsilon_reported is None:
+        return "by the plan of clients, of which none reported any"
+    if last.epsilon is not None and last.epsilon_reported < last.epsilon:
+        return f"largest reported {at_most(last.epsilon_reported)}; more by clients that did not answer"
+    return "largest reported"
 
 
 def _norm_rows(results: Sequence[RoundResult]) -> list[tuple[str, str]]:

@@ -57,9 +57,9 @@ def measured_texts(result: RoundResult, metric: str, label: str) -> list[str]:
         parts.append(f"{label} {number_text(result.metrics[metric])}")
     if result.epsilon is not None:
         reported = result.epsilon_reported
+        less = reported is not None and reported < result.epsilon
         parts.append(
-            f"epsilon {at_most(result.epsilon)}"
-            + ("" if reported is None else f" ({at_most(reported)} reported)")
+            f"epsilon {at_most(result.epsilon)}" + (f" ({at_most(reported or 0.0)} reported)" if less else "")
         )
     if result.clipping_norm is not None:
         parts.append(f"clipping norm {result.clipping_norm:.3g}")
@@ -75,10 +75,16 @@ def lifetime_text(found: Lifetime, fewest: bool = False) -> str:
     """
     others = found.earlier_runs
     runs = f"with {others} other run{'s' * (others > 1)}" if others else "no other run"
-    text = f"{at_most(found.spent.epsilon)} at delta {at_most(found.spent.delta)} ({runs})"
+    by = accountant_text(found.spent.accountant)
+    text = f"{at_most(found.spent.epsilon)} at delta {at_most(found.spent.delta)} ({runs}{by and f'; {by}'})"
     if fewest:
         text += "; charged for the fewest answers"
     return f"{text}; {seeded_text(found.seeded_runs, others + 1)}" if found.seeded_runs else text
+
+
+def accountant_text(accountant: str | None) -> str:
+    """Name an accountant, but for PRV, which is the rule at the level of images and gets no word."""
+    return {"rdp": "RDP bound", "zcdp": "zcdp", "none": "no accountant bounds it"}.get(accountant or "", "")
 
 
 def seeded_text(seeded: int, runs: int) -> str:

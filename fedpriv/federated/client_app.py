@@ -11,12 +11,13 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedpriv.errors import UserError
-from fedpriv.federated import client, holder_messages, messages
+from fedpriv.federated import client, faults, holder_messages, messages
 from fedpriv.federated.deadline import ClientTimeout, deadline
 from fedpriv.federated.holder_messages import KeysRequest
 from fedpriv.federated.keyholder import OpenRequest, Refusal
 from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.messages import Description, MessageError, TrainRequest
+from fedpriv.federated.relayed import RelayedInference, RelayedRequest
 from fedpriv.federated.site import Site
 from fedpriv.he.answer import SignedAnswer
 from fedpriv.he.codec import KeyRefused
@@ -54,6 +55,7 @@ def make_client_app(
     build_key_maker: KeyMakerBuilder,
     config: str | None = None,
     time_limit_s: float | None = None,
+    ask_relays: RelayedInference | None = None,
 ) -> ClientApp:
     """Return the ClientApp.
 
@@ -63,7 +65,8 @@ def make_client_app(
     enrolment are: otherwise the configuration, which is the server's word, names that folder too. A node
     config of a real site also decides on its ledger of privacy: ``ledger-folder`` says where it is, or it
     is where this user's is by default, and ``lifetime-epsilon`` what all runs may spend, which the server
-    can only lower.
+    can only lower. ``relay-settings`` names the party's settings for the relays: without it a real site
+    sends no image, for whoever names the settings says which model server can open it.
 
     Args:
         build_site: makes (or finds again) the site for a configuration.
@@ -72,6 +75,7 @@ def make_client_app(
         config: the configuration as JSON; None reads it from ``context.run_config``.
         time_limit_s: seconds after which training is given up, for engines that cannot do so
             themselves; None for no limit.
+        ask_relays: sends a client's test images through the relays; None refuses to.
     """
     app = ClientApp()
 
@@ -159,6 +163,29 @@ def make_client_app(
             keyholder = build_keyholder(configuration(context), require_holder(context))
             signed = keyholder.open(holder_messages.unpack_open(message.content))
             return holder_messages.pack_signed_answer(signed)
+
+        return _answer(message, answer)
+
+    @app.query("relayed")
+    def relayed(message: Message, context: Context) -> Message:
+        def answer() -> RecordDict:
+            if holder_number(context) is not None:
+                raise MessageError("wrong_role")
+            text, number = configuration(context), _partition(context)
+            request = RelayedRequest.from_content(message.content)
+            site = _one_site(build_site, text)
+            if request.run_id != site.run_id:
+                raise MessageError("wrong_run")
+            sent = None if config is None else request.settings
+            settings = context.node_config.get("relay-settings", sent)
+            if ask_relays is None or settings is None:
+                raise MessageError("no_relays")
+            try:
+                with deadline(time_limit_s):
+                    faults.before_training(site.faults.get(number))
+                    return ask_relays(text, number, str(settings), request).to_content()
+            except ClientTimeout:
+                raise MessageError("no_reply") from None
 
         return _answer(message, answer)
 

@@ -144,8 +144,8 @@ class Collector:
         session = self._session
         content = TrainReply.from_content(reply.content, session.codec.scheme)
         self.tally.bytes_up += len(content.sealed)
-        epsilon = content.metrics.get("epsilon", 0.0)
-        if 0.0 < epsilon <= LARGEST_FIGURE:
+        epsilon = content.metrics.get("epsilon")
+        if epsilon is not None and (0.0 <= epsilon <= LARGEST_FIGURE or epsilon == math.inf):
             # noted before any check: what was sent is spent, whether or not it can be used
             self.tally.spent[member.partition] = epsilon
             self.tally.delta = content.metrics.get("delta")
@@ -182,4 +182,4 @@ class Collector:
         self.tally.update_bytes.append(len(content.sealed))
         self.tally.note(content.metrics, member.examples)
         if session.listener is not None:
-            session.listener.update(self._round, member.partition, envelope.body, epsilon)
+            session.listener.update(self._round, member.partition, envelope.body, epsilon or 0.0)

@@ -13,6 +13,7 @@ KEYS = "query.keys"
 SENSITIVITY = "query.sensitivity"
 TRAIN = "train"
 OPEN = "query.open"
+RELAYED = "query.relayed"
 
 
 FIGURES = (

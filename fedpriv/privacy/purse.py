@@ -169,14 +169,15 @@ class Purse:
             None if self.lifetime_epsilon is None else (self.lifetime_epsilon, self.delta),
         )
 
-    def lifetime(self, shares: Sequence[ExampleSet], unit: Unit, least: float = 0.0) -> Lifetime:
-        """Return what all runs together have cost these shares, at least an epsilon of ``least``.
+    def lifetime(self, shares: Sequence[ExampleSet], unit: Unit, least: Spent | None = None) -> Lifetime:
+        """Return what all runs together have cost these shares, no less than ``least``.
 
         Raises:
             UserError: when the ledger is damaged or cannot be used.
         """
         spent = self.ledger.greatest(shares, self.delta, unit)
-        spent = replace(spent, epsilon=max(spent.epsilon, least))
+        if least is not None and least.epsilon > spent.epsilon:
+            spent = replace(spent, epsilon=least.epsilon, accountant=least.accountant)
         uses = self.ledger.uses_of(shares)
         seeded = {use.run for use in uses if use.seeded}
         return Lifetime(spent, len({use.run for use in uses} - {self.run}), len(seeded))

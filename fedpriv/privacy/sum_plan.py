@@ -231,6 +231,9 @@ class SumPlan:
 
         Args:
             counts: for each such round, how many clients' noise the sum holds.
+
+        Returns:
+            An infinite epsilon, of accountant ``none``, where the sampler's distance is not covered.
         """
         if not counts:
             return Spent(0.0, self.delta, "zcdp")
@@ -240,7 +243,7 @@ class SumPlan:
         distance = sum(rounds * self.distance(count) for count, rounds in Counter(counts).items())
         if epsilon > 700.0 or (1.0 + math.exp(epsilon)) * distance > self.delta * _SHARE_FOR_DISTANCE:
             epsilon = math.inf
-        return Spent(epsilon, self.delta, "zcdp")
+        return Spent(epsilon, self.delta, "zcdp" if epsilon < math.inf else "none")
 
     def may_release(self, counts: Sequence[int], count: int) -> bool:
         """Tell whether a sum with ``count`` noisy contributions may follow those that its clients were in."""

@@ -6,31 +6,32 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import aiohttp
 from fastapi import Body, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from fedpriv.errors import UserError
 from fedpriv.relays import mac
-from fedpriv.relays.courier import TIMEOUT, Courier, NotDelivered
+from fedpriv.relays.courier import Courier, NotDelivered
 from fedpriv.relays.frames import ReplyStream
 from fedpriv.relays.logs import event
 from fedpriv.relays.metrics import ServiceMetrics
 from fedpriv.relays.outgoing import connections
+from fedpriv.relays.passing import pass_handshake
 from fedpriv.relays.secret_files import read_secret
 from fedpriv.relays.service import (
+    FRAMES,
+    HANDSHAKE,
     OCTETS,
     SESSIONS,
     SHARES,
     FrameResponse,
     Refused,
-    gives_frames,
     gives_octets,
     new_service,
     now_ms,
     refusals,
-    takes,
+    takes_octets,
 )
 from fedpriv.relays.settings import AdversarySettings
 from fedpriv.sharing.answer import Record, pack_records, unpack_records
@@ -131,13 +132,7 @@ def build_adversary(settings: AdversarySettings) -> FastAPI:
 
     app = new_service("adversary", settings, metrics, lifespan)
 
-    @app.post(
-        SHARES,
-        response_class=Response,
-        responses={**gives_frames(), **refusals()},
-        openapi_extra=takes(),
-        tags=["as a relay"],
-    )
+    @takes_octets(app, SHARES, FRAMES, tag="as a relay")
     async def capture_shares(request: Request) -> Response:
         """Pass shares on as the relay would, and keep them."""
         envelopes = cut_batch(await request.body())
@@ -151,29 +146,12 @@ def build_adversary(settings: AdversarySettings) -> FastAPI:
             request.app.state.courier.submit(envelope, take)
         return FrameResponse(stream, len(envelopes))
 
-    @app.post(
-        SESSIONS,
-        response_class=Response,
-        responses={**gives_octets("The second message of the handshake"), **refusals(401, 403, 409)},
-        openapi_extra=takes(),
-        tags=["as a relay"],
-    )
+    @takes_octets(app, SESSIONS, HANDSHAKE, 401, 403, 409, tag="as a relay")
     async def pass_session(request: Request) -> Response:
         """Pass a handshake on."""
         body = await request.body()
-        try:
-            async with request.app.state.http.post(
-                settings.upstream + SESSIONS,
-                data=body,
-                headers={"content-type": OCTETS, **headers(SESSIONS, body)},
-                timeout=TIMEOUT,
-                allow_redirects=False,
-            ) as reply:
-                content = await reply.content.read(1 << 16)
-                kind = reply.headers.get("content-type", OCTETS)
-        except (aiohttp.ClientError, OSError) as error:
-            raise Refused(503, Cause.BUSY.label, "what is behind cannot be reached") from error
-        return Response(content, status_code=reply.status, headers={"content-type": kind})
+        http = request.app.state.http
+        return await pass_handshake(http, settings.upstream, body, headers(SESSIONS, body), "what is behind")
 
     @app.get(CAPTURED, response_model=Captured, responses=refusals(), tags=["adversary"])
     async def captured() -> Response:

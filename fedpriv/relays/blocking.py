@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.errors import UserError
 from fedpriv.relays.client import Asked, RelayClient, Unanswered
 from fedpriv.relays.settings import ClientSettings
 
@@ -77,8 +78,14 @@ class BlockingClient:
                 except Unanswered as error:
                     return error
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(image)) for image in images]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(image)) for image in images]
+        except ExceptionGroup as several:
+            for error in several.exceptions:
+                if isinstance(error, UserError):
+                    raise error from None
+            raise
         return [task.result() for task in tasks]
 
     def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:

@@ -1,10 +1,12 @@
 """The command line ``fedpriv relays``."""
 
 import argparse
+import contextlib
+import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,29 @@ from fedpriv.arguments import Parser
 from fedpriv.errors import UserError
 from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.keys import make_folder
-from fedpriv.relays.plan import Layout, Plan
+from fedpriv.relays.namespaces import PORT, Namespaces
+from fedpriv.relays.plan import Address, Layout, Plan
 
 _FOLDER = Path("outputs/relays")
 _FOLDER_HELP = f"keys (mode 0700), settings and logs; {_FOLDER} without"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run one of the commands."""
+def main(arguments: Sequence[str], above: Mapping[str, Callable[[list[str]], None]] | None = None) -> None:
+    """Run one of the commands.
+
+    Args:
+        arguments: the command's name and what follows.
+        above: commands of packages that import this one.
+    """
+    commands = {**COMMANDS, **(above or {})}
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:7} {function.__doc__}" for name, function in COMMANDS.items())
+        lines = "\n".join(f"  {name:7} {function.__doc__}" for name, function in commands.items())
         print(_HELP.format(commands=lines))
         return
     name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"relays {name}: no such command; choose one of {', '.join(COMMANDS)}")
-    COMMANDS[name](rest)
+    if name not in commands:
+        raise UserError(f"relays {name}: no such command; choose one of {', '.join(commands)}")
+    commands[name](rest)
 
 
 def _up(arguments: list[str]) -> None:
@@ -40,6 +49,12 @@ def _up(arguments: list[str]) -> None:
     )
     _describes(parser)
     parser.add_argument("--adversary", action="store_true", help="put an adversary in relay a's place")
+    parser.add_argument(
+        "--namespaces",
+        action="store_true",
+        help="every service in a network namespace of its own, where only relays reach the model server; "
+        "needs root and iproute2, loopback ports without",
+    )
     parser.add_argument("--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id or .npz")
     parser.add_argument("--emotion", metavar="RUN", help="emotion model, likewise")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store of run ids")
@@ -52,7 +67,9 @@ def _up(arguments: list[str]) -> None:
         tracking_uri=options.tracking_uri,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the services are ended
-    with Constellation(options.folder, plan) as running:
+    with contextlib.ExitStack() as stack:
+        plan, prefix = _apart(plan, stack) if options.namespaces else (plan, None)
+        running = stack.enter_context(Constellation(options.folder, plan, prefix))
         print(_table(running))
         print(
             f"\nfedpriv relays submit IMAGE --folder {options.folder}    asks about a picture\n"
@@ -63,6 +80,17 @@ def _up(arguments: list[str]) -> None:
             time.sleep(0.5)
             if service := running.ended():
                 raise UserError(f"{service}: ended; see {running.layout.log(service)}")
+
+
+def _apart(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Callable[[str], Sequence[str]] | None]:
+    """Return the plan at addresses of its own, and what starts a process there; as it was if not allowed."""
+    namespaces = Namespaces(plan.services)
+    try:
+        stack.enter_context(namespaces)
+    except UserError as error:
+        print(f"fedpriv: --namespaces: {error}; on loopback ports instead", file=sys.stderr, flush=True)
+        return plan, None
+    return dataclasses.replace(plan, addresses=namespaces.addresses), namespaces.prefix
 
 
 def _submit(arguments: list[str]) -> None:
@@ -100,19 +128,38 @@ def _keys(arguments: list[str]) -> None:
         "keys",
         _keys,
         "fedpriv relays keys --folder secrets --relays 4\n"
-        "  python -m fedpriv.relays.serve model_server --settings secrets/model_server.json",
+        "  fedpriv relays serve model_server --settings secrets/model_server.json",
     )
     _describes(parser)
     parser.add_argument("--adversary", action="store_true", help="settings of an adversary before relay a")
     parser.add_argument("--clients", type=int, default=1, metavar="N", help="keys besides the gateway's; 1")
+    parser.add_argument(
+        "--containers",
+        action="store_true",
+        help=f"each service at its own name (model-server, relay-a...), port {PORT}; on loopback without",
+    )
     options = parser.parse_args(arguments)
-    layout = make_folder(options.folder, _plan(options, adversary=options.adversary, clients=options.clients))
+    plan = _plan(options, adversary=options.adversary, clients=options.clients)
+    if options.containers:
+        plan = dataclasses.replace(plan, addresses={name: _container(name) for name in plan.services})
+    layout = make_folder(options.folder, plan)
     for name, url in layout.urls.items():
         print(f"{name:13} {url:28} {layout.settings(name)}")
     print(
         "Each service needs its settings file and the files that it names, and nothing else. Addresses are\n"
         "in the settings: where a service is, and where others look for it. Run again, it keeps the keys."
     )
+
+
+def _container(service: str) -> Address:
+    return Address(service.replace("_", "-"), PORT, bind="0.0.0.0")  # noqa: S104 - a container is a host
+
+
+def _serve(arguments: list[str]) -> None:
+    """Run one service with the settings that keys made for it."""
+    from fedpriv.relays.serve import main as serve
+
+    serve(arguments)
 
 
 def _describes(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +198,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "up": _up,
     "submit": _submit,
     "keys": _keys,
+    "serve": _serve,
 }
 
 _HELP = """usage: fedpriv relays COMMAND ...

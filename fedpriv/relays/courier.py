@@ -17,7 +17,8 @@ from fedpriv.sharing.envelope import MAX_BATCH
 _MOST_BODY_BYTES = 768 << 10
 _MOST_REFUSAL_BYTES = 4096
 _OCTETS = {"content-type": "application/octet-stream"}
-TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=3.0, sock_read=15.0)
+# one clock for a request, not sock_read: aiohttp would set that anew for every piece that arrives
+TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=3.0)
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,17 @@ from fedpriv.relays.logs import event
 from fedpriv.relays.metrics import ServiceMetrics
 from fedpriv.relays.secret_files import read_secret, read_secrets
 from fedpriv.relays.service import (
+    FRAMES,
+    HANDSHAKE,
     IMAGES,
     OCTETS,
     SESSIONS,
     SHARES,
     FrameResponse,
     Refused,
-    gives_frames,
-    gives_octets,
     new_service,
     now_ms,
-    refusals,
-    takes,
+    takes_octets,
 )
 from fedpriv.relays.settings import ModelServerSettings
 from fedpriv.serving.answers import KINDS
@@ -96,13 +95,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
             raise Refused(401, Cause.WRONG_RELAY.label, "no enrolled relay forwarded this just now")
         return name
 
-    @app.post(
-        SESSIONS,
-        response_class=Response,
-        responses={**gives_octets("The second message of the handshake"), **refusals(401, 403, 409)},
-        openapi_extra=takes(),
-        tags=["relays"],
-    )
+    @takes_octets(app, SESSIONS, HANDSHAKE, 401, 403, 409, tag="relays")
     async def open_session(request: Request) -> Response:
         """Open a session: the first message of the handshake in, the second out."""
         body = await request.body()
@@ -117,13 +110,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
         event("session opened", client=session.client.hex(), relay=relay)
         return Response(reply, media_type=OCTETS)
 
-    @app.post(
-        SHARES,
-        response_class=Response,
-        responses={**gives_frames(), **refusals(401)},
-        openapi_extra=takes(),
-        tags=["relays"],
-    )
+    @takes_octets(app, SHARES, FRAMES, 401, tag="relays")
     async def take_shares(request: Request) -> Response:
         """Take sealed shares, at most 64 back to back; answer each in a frame as soon as it is ready."""
         body = await request.body()
@@ -135,13 +122,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
 
     if settings.allow_plain:
 
-        @app.post(
-            IMAGES,
-            response_class=Response,
-            responses={**gives_frames(), **refusals()},
-            openapi_extra=takes(),
-            tags=["benchmark"],
-        )
+        @takes_octets(app, IMAGES, FRAMES, 422, tag="benchmark")
         async def take_images(request: Request) -> Response:
             """Answer images in clear, without any protection: what the relays are compared to."""
             body, size = await request.body(), settings.payload_bytes

@@ -1,14 +1,22 @@
 """HTTP connections that cannot be held open by sending headers slowly, or headers without end."""
 
 import asyncio
+import json
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from fedpriv.relays.settings import HttpLimits
 
+
+def _refusal(status: str, cause: str, detail: str) -> bytes:
+    body = json.dumps({"cause": cause, "detail": detail}).encode()
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
 _REFUSALS = {
-    408: b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    408: _refusal("408 Request Timeout", "too_slow", "headers: not whole in time"),
+    431: _refusal("431 Request Header Fields Too Large", "header_too_large", "headers: too many bytes"),
 }
 
 

@@ -4,29 +4,27 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import aiohttp
 from fastapi import FastAPI, Request, Response
 
 from fedpriv.errors import UserError
 from fedpriv.relays import mac
-from fedpriv.relays.courier import TIMEOUT, Courier, NotDelivered
+from fedpriv.relays.courier import Courier, NotDelivered
 from fedpriv.relays.frames import ReplyStream
 from fedpriv.relays.logs import event
 from fedpriv.relays.metrics import ServiceMetrics
 from fedpriv.relays.outgoing import connections
+from fedpriv.relays.passing import pass_handshake
 from fedpriv.relays.secret_files import read_secret
 from fedpriv.relays.service import (
-    OCTETS,
+    FRAMES,
+    HANDSHAKE,
     SESSIONS,
     SHARES,
     FrameResponse,
     Refused,
-    gives_frames,
-    gives_octets,
     new_service,
     now_ms,
-    refusals,
-    takes,
+    takes_octets,
 )
 from fedpriv.relays.settings import RelaySettings
 from fedpriv.sharing.admission import MAX_FIRST_BYTES
@@ -36,7 +34,6 @@ from fedpriv.sharing.envelope import cut_batch
 
 MOST_WAITING = 16384
 MOST_WAITING_OF_SESSION = 2048
-_MOST_REPLY_BYTES = 1 << 16
 _SESSION = slice(8, 24)
 _REFUSALS = {cause: pack_records([Record(cause, None)]) for cause in Cause}
 _OUTCOMES = ("answered", *(cause.label for cause in Cause))
@@ -105,13 +102,7 @@ def build_relay(settings: RelaySettings) -> FastAPI:
 
     app = new_service(f"relay {settings.name}", settings, metrics, lifespan)
 
-    @app.post(
-        SHARES,
-        response_class=Response,
-        responses={**gives_frames(), **refusals()},
-        openapi_extra=takes(),
-        tags=["clients"],
-    )
+    @takes_octets(app, SHARES, FRAMES, tag="clients")
     async def pass_shares(request: Request) -> Response:
         """Pass sealed shares on, at most 64 back to back; answer each in a frame as soon as it is ready."""
         envelopes = cut_batch(await request.body())
@@ -120,13 +111,7 @@ def build_relay(settings: RelaySettings) -> FastAPI:
             request.app.state.forwarder.submit(envelope, stream, position)
         return FrameResponse(stream, len(envelopes))
 
-    @app.post(
-        SESSIONS,
-        response_class=Response,
-        responses={**gives_octets("The second message of the handshake"), **refusals(403, 409)},
-        openapi_extra=takes(),
-        tags=["clients"],
-    )
+    @takes_octets(app, SESSIONS, HANDSHAKE, 403, 409, tag="clients")
     async def pass_session(request: Request) -> Response:
         """Pass the first message of a handshake on, and its answer back."""
         body = await request.body()
@@ -134,22 +119,11 @@ def build_relay(settings: RelaySettings) -> FastAPI:
             raise Refused(
                 400, Cause.WRONG_SIZE.label, f"first message of {len(body)} bytes, at most {MAX_FIRST_BYTES}"
             )
-        headers = {"content-type": OCTETS, **mac.sign(settings.name, key, SESSIONS, body, now_ms())}
-        try:
-            async with request.app.state.http.post(
-                settings.model_server + SESSIONS,
-                data=body,
-                headers=headers,
-                timeout=TIMEOUT,
-                allow_redirects=False,
-            ) as reply:
-                content = await reply.content.read(_MOST_REPLY_BYTES)
-                kind = reply.headers.get("content-type", OCTETS)
-        except (aiohttp.ClientError, OSError) as error:
-            event("not delivered", status=0, reason=str(error) or type(error).__name__)
-            raise Refused(503, Cause.BUSY.label, "the model server cannot be reached") from error
-        if reply.status == 401:
+        headers = mac.sign(settings.name, key, SESSIONS, body, now_ms())
+        http = request.app.state.http
+        reply = await pass_handshake(http, settings.model_server, body, headers, "the model server")
+        if reply.status_code == 401:
             raise Refused(503, Cause.WRONG_RELAY.label, "the model server does not know this relay")
-        return Response(content, status_code=reply.status, headers={"content-type": kind})
+        return reply
 
     return app

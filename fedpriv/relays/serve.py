@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from fedpriv.arguments import Parser, command_line
 from fedpriv.errors import UserError
 from fedpriv.relays.logs import configure
 from fedpriv.relays.protocol import bounded
@@ -93,6 +94,7 @@ def server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
         log_config=None,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # nobody's word is taken for where a request is from
         timeout_keep_alive=round(settings.http.idle_s),
         timeout_graceful_shutdown=round(settings.http.shutdown_s),
         **more,
@@ -113,7 +115,7 @@ def _end_with(parent: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a service until SIGTERM or SIGINT; requests under way are ended first."""
-    parser = argparse.ArgumentParser("python -m fedpriv.relays.serve", description=__doc__)
+    parser = Parser("python -m fedpriv.relays.serve", description=__doc__)
     parser.add_argument("role", choices=sorted(ROLES))
     parser.add_argument(
         "--settings", type=Path, required=True, metavar="FILE", help="JSON; names the secrets"
@@ -121,20 +123,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--with-parent", action="store_true", help="end when the process that started it is gone"
     )
-    options = parser.parse_args(arguments)
+    with command_line("fedpriv"):
+        _serve(parser.parse_args(arguments))
+
+
+def _serve(options: argparse.Namespace) -> None:
     if options.with_parent:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
     os.umask(0o077)
-    try:
-        app, settings = ROLES[options.role](options.settings)
-        configure(settings.service or options.role, settings.log_level)
-        running = server(app, settings)
-        running.run()
-    except UserError as error:
-        print(f"fedpriv: {error}", file=sys.stderr)  # noqa: T201 - a program of its own
-        sys.exit(2)
+    app, settings = ROLES[options.role](options.settings)
+    configure(settings.service or options.role, settings.log_level)
+    running = server(app, settings)
+    running.run()
     if not running.started:
         sys.exit(1)
 

@@ -8,9 +8,11 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.types import DecoratedCallable
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 
 from fedpriv import __version__
 from fedpriv.relays.frames import ReplyStream
@@ -22,6 +24,8 @@ from fedpriv.sharing.causes import Cause, SharingError
 
 OCTETS = "application/octet-stream"
 SHARES, SESSIONS, IMAGES = "/v1/shares", "/v1/sessions", "/v1/images"
+FRAMES = "One frame per envelope, as it becomes ready"
+HANDSHAKE = "The second message of the handshake"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _STATUSES: dict[Cause, int] = {
     Cause.MALFORMED: 400,
@@ -68,9 +72,12 @@ class FrameResponse(Response):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        """Send; headers leave with the first frames, which wakes who receives them once and not twice."""
+        start: Message | None = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async for piece in self._stream.frames():
+            if start is not None:
+                await send(start)
+                start = None
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -101,16 +108,18 @@ def new_service(
     async def not_valid(_: Request, error: Exception) -> Response:
         return JSONResponse({"cause": "malformed", "detail": _first_fault(error)}, 422)
 
-    async def not_found(_: Request, error: Exception) -> Response:
+    async def not_found(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
-        return JSONResponse({"cause": "http", "detail": error.detail}, error.status_code, error.headers)
+        # the router names the methods of the first route of a path, RFC 9110 (15.5.6) those of all
+        headers = {"allow": _methods(request)} if error.status_code == 405 else error.headers
+        return JSONResponse({"cause": "http", "detail": error.detail}, error.status_code, headers)
 
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(SharingError, not_shared)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, not_found)
 
-    @app.get("/healthz", response_model=Health, tags=["service"])
+    @app.get("/healthz", response_model=Health, responses=refusals(), tags=["service"])
     async def healthz() -> Response:
         """Tell that the service runs."""
         return JSONResponse({"status": "ok", "service": settings.service, "version": __version__})
@@ -118,7 +127,7 @@ def new_service(
     @app.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals()},
         tags=["service"],
     )
     async def prometheus() -> Response:
@@ -150,14 +159,25 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def takes(media_type: str = OCTETS) -> dict[str, Any]:
-    """Document the body of a route that reads it raw."""
-    return {"requestBody": {"required": True, "content": {media_type: _BINARY}}}
+def takes_octets(
+    app: FastAPI, path: str, gives: str, *statuses: int, tag: str
+) -> Callable[[DecoratedCallable], DecoratedCallable]:
+    """Register a POST of bytes, read raw, that is answered by bytes; as decorator.
 
-
-def gives_frames() -> dict[int | str, dict[str, Any]]:
-    """Document a response of frames."""
-    return {200: {"description": "One frame per envelope, as it becomes ready", "content": {OCTETS: _BINARY}}}
+    Args:
+        app: to register it with.
+        path: of the route.
+        gives: what the response is.
+        statuses: of refusals, beside those of the limits.
+        tag: whom it is for.
+    """
+    return app.post(
+        path,
+        response_class=Response,
+        responses={**gives_octets(gives), **refusals(*statuses)},
+        openapi_extra={"requestBody": {"required": True, "content": {OCTETS: _BINARY}}},
+        tags=[tag],
+    )
 
 
 def gives_octets(description: str) -> dict[int | str, dict[str, Any]]:
@@ -176,3 +196,8 @@ def _first_fault(error: Exception) -> str:
         return "request: is not understood"
     place = ".".join(str(part) for part in faults[0].get("loc", ()))
     return f"{place}: {faults[0].get('msg', 'is not understood')}"
+
+
+def _methods(request: Request) -> str:
+    routes = [each for each in request.app.routes if each.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for each in routes for method in getattr(each, "methods", None) or ()}))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fedpriv.data.emotions import EMOTIONS
@@ -67,7 +67,8 @@ def bounded(angle: float) -> float:
 
 def as_dict(answer: Answer) -> dict[str, Any]:
     """Return the parts that were asked for, as JSON has them."""
-    return {kind: part for kind, part in asdict(answer).items() if part is not None}
+    # vars, not asdict, which copies every number by itself
+    return {kind: dict(vars(part)) for kind, part in vars(answer).items() if part is not None}
 
 
 def encode_answer(answer: Answer) -> bytes:

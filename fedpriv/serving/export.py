@@ -3,15 +3,14 @@
 A model server that has the file needs neither the run's data nor its MLflow store.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from fedpriv.arguments import Parser, command_line
 from fedpriv.errors import UserError
 from fedpriv.serving.loading import load_model, rebuilt
 from fedpriv.serving.models import ServedModel
@@ -20,24 +19,21 @@ from fedpriv.serving.weights import save_weights
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fedpriv.serving.export", description="Write a run's model into one file to be served."
+    parser = Parser(
+        "python -m fedpriv.serving.export", description="Write a run's model into one file to be served."
     )
     parser.add_argument("source", help="a run's output folder, an MLflow run id, or a file of weights")
     parser.add_argument("file", type=Path, help="what to write, ending in .npz")
     parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store of a run id")
     parser.add_argument("--half", action="store_true", help="round weights to float16: half the bytes")
     parser.add_argument("--notes", default="{}", metavar="JSON", help="facts to be kept in the file")
-    options = parser.parse_args(arguments)
-    try:
+    with command_line("fedpriv"):
+        options = parser.parse_args(arguments)
         if options.file.suffix != ".npz":
             raise UserError(f"{options.file}: is written as .npz; end its name so")
         notes = _notes(options.notes)
         model = load_model(options.source, options.tracking_uri)
         save_weights(halved(model) if options.half else model, options.file, notes)
-    except UserError as error:
-        sys.stderr.write(f"fedpriv: {error}\n")
-        sys.exit(2)
 
 
 def halved(model: ServedModel) -> ServedModel:

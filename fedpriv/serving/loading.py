@@ -9,17 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fedpriv.checkpoint import Checkpoint
-from fedpriv.config.as_json import to_json
-from fedpriv.config.datasets import build_data
 from fedpriv.config.instantiate import instantiate
-from fedpriv.config.models import build_backbone
-from fedpriv.config.privacy import relation_of
 from fedpriv.config.saved import restored
-from fedpriv.config.schema import PrivacyUnit
+from fedpriv.config.trained import trained_model
 from fedpriv.errors import UserError
 from fedpriv.serving.models import OUTPUTS, Origin, ServedModel, checked_shape, kind_of
 from fedpriv.tasks.base import Task
-from fedpriv.training.parameters import FlatParameters
 
 
 def from_folder(folder: Path) -> ServedModel:
@@ -35,29 +30,13 @@ def from_folder(folder: Path) -> ServedModel:
     checkpoint = Checkpoint(folder)
     record = checkpoint.record()
     config = restored(str(folder), record.config)
-    text = to_json(config)
     task = cast(Task, instantiate("task", config.task, kind=Task))
     kind_of(task, str(folder))  # before its data are loaded
     snapshot = checkpoint.load()
-    task, training, _ = build_data(text)
-    model = build_backbone(text)
-    parameters = FlatParameters(model)
-    if parameters.layout.digest != snapshot.layout or len(snapshot.parameters) != parameters.layout.size:
-        raise UserError(f"{folder}: its data now give another model than it holds; put the run's data back")
-    parameters.load(snapshot.parameters)
-    last, private = snapshot.history[-1], config.privacy.unit is not PrivacyUnit.none
-    statement = {
-        "unit": config.privacy.unit.value,
-        # before round 1 the model is as the seed made it: no image has touched it
-        "epsilon": 0.0 if private and last.number == 0 else last.epsilon,
-        "delta": config.privacy.delta if private else None,
-        "relation": relation_of(config),
-        "data": training.name,
-        "noise": config.privacy.noise.value if private else None,
-    }
+    model, training, statement = trained_model(folder, config, snapshot)
+    last = snapshot.history[-1]
     measured = {record.metric: last.metrics[record.metric]} if record.metric in last.metrics else {}
-    notes = {"round": last.number, **measured}
-    origin = Origin(str(folder), training.name, statement, notes)
+    origin = Origin(str(folder), training.name, statement, {"round": last.number, **measured})
     return ServedModel(task, record.config["model"], training.image_shape, model, origin)
 
 

@@ -16,13 +16,10 @@ from fedpriv.errors import UserError
 from fedpriv.serving.answers import PROBABILITY_DECIMALS, Emotion, Gaze, bounded
 from fedpriv.serving.pooling import with_quick_pools
 from fedpriv.tasks.base import Task
-from fedpriv.tasks.emotion import EmotionTask
-from fedpriv.tasks.gaze import GazeTask
 
 OUTPUTS = {"gaze": 2, "emotion": len(EMOTIONS)}
 """Numbers per image that a model of each kind returns."""
 
-_TASKS: dict[str, type[Task]] = {"gaze": GazeTask, "emotion": EmotionTask}
 _TOGETHER = 8
 """Images inferred at once: more fall out of a core's cache and are slower."""
 _MOST_MODEL_SIDE = 512
@@ -151,9 +148,8 @@ def kind_of(task: Task, source: str) -> str:
     Raises:
         UserError: it is neither gaze nor emotion.
     """
-    for kind, served in _TASKS.items():
-        if isinstance(task, served):
-            return kind
+    if task.served_as is not None:
+        return task.served_as
     raise UserError(
         f"{source}: its task is {type(task).__name__}; gaze and emotion are served, so choose a run of either"
     )

@@ -42,6 +42,8 @@ class Task(ABC):
     metric: MetricSpec
     baseline_label: str
     """What :meth:`baseline` stands for, e.g. ``mean predictor``."""
+    served_as: str | None = None
+    """What a model server is asked for to get this task's answers, or None: its models are not served."""
 
     def check(self, dataset: ImageDataset) -> None:
         """Refuse a data set whose targets this task cannot learn; class indices by default.

@@ -36,6 +36,7 @@ class EmotionTask(Task):
 
     metric = MetricSpec(name="macro_f1", label="macro F1", lower_is_better=False)
     baseline_label = "majority class"
+    served_as = "emotion"
 
     def __init__(self, label_smoothing: float = 0.0, mirror: bool = True, augmentation: float = 0.5) -> None:
         """Check and keep the settings."""

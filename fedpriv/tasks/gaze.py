@@ -36,6 +36,7 @@ class GazeTask(Task):
 
     metric = MetricSpec(name="angular_error_deg", label="angular error (deg)", lower_is_better=True)
     baseline_label = "mean predictor"
+    served_as = "gaze"
 
     def outputs(self, training: ImageDataset) -> int | None:
         """Return 2: pitch and yaw."""

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 from torch import nn
 
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
@@ -31,7 +32,11 @@ from fedpriv.types import AnyArray, Metrics
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-_METRICS_PER_BATCH = 1000
+EPSILON_SO_FAR = {"epsilon_is": "of the last closed round; what was released since is not in it"}
+"""Tag of a private run from its start; stays where its process was killed."""
+_EPSILON_WHOLE = {"epsilon_is": "of the whole run"}
+_METRICS_PER_BATCH = 900
+"""MLflow takes 1000 entries at once, tags among them."""
 _log = logging.getLogger("fedpriv")
 
 
@@ -74,6 +79,7 @@ class RunLogger:
         self._client = client
         self._secrets, self._known = frozenset(secrets), frozenset(known)
         self._pending: list[Metric] = []
+        self._pending_tags: dict[str, str] = {}
         self._last_step = 0
         self._open = True
 
@@ -188,14 +194,37 @@ class RunLogger:
             self._client.set_tag(self.run_id, clean_name(name), _tag_text(text, self._secrets))
 
     def log_round(self, result: RoundResult) -> None:
-        """Write one round at step ``result.number``; see :func:`round_metrics` for the names."""
+        """Write one round at step ``result.number``; see :func:`round_metrics` for the names.
+
+        Its epsilon is the tag ``epsilon`` too, see :meth:`log_epsilon`.
+        """
         self._last_step = max(self._last_step, result.number)
+        if result.epsilon is not None:
+            self._pending_tags["epsilon"] = at_most(result.epsilon, digits=6)
         self._log_metrics(round_metrics(result), result.number)
 
     def log_baseline(self, metrics: Metrics) -> None:
         """Write what needs no learning as metrics ``baseline_<name>`` at step 0, unless the run has them."""
         named = finite({f"baseline_{name}": value for name, value in metrics.items()})
         self._log_metrics({name: value for name, value in named.items() if name not in self._known}, 0)
+
+    def log_epsilon(self, spent: Spent, round_failed: bool = False) -> None:
+        """Write what the whole run has spent: tags ``epsilon``, ``epsilon_is`` and ``privacy_accountant``.
+
+        An infinite epsilon is no metric, and the metric then keeps the last finite one: the tag, rounded up
+        to six digits, is what holds.
+
+        Args:
+            spent: of all that the run has released, or may have.
+            round_failed: a round was begun after the last that was written: the metric is of its step.
+        """
+        self._pending_tags |= _EPSILON_WHOLE | {
+            "epsilon": at_most(spent.epsilon, digits=6),
+            "privacy_accountant": spent.accountant,
+        }
+        self._log_metrics(
+            finite({"epsilon": spent.epsilon}) if round_failed else {}, self._last_step + round_failed
+        )
 
     def log_lifetime(self, epsilon: float, earlier_runs: int) -> None:
         """Write what all private runs on the same data have cost, at the last round's step.
@@ -225,6 +254,10 @@ class RunLogger:
             "audit_epsilon_claimed": found.claimed.epsilon,
             "audit_epsilon_reachable": found.most,
         }
+        self._log_metrics(finite(figures), self._last_step)
+
+    def log_figures(self, figures: Metrics) -> None:
+        """Write further metrics at the last round's step; those that are not finite are left out."""
         self._log_metrics(finite(figures), self._last_step)
 
     def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
@@ -305,15 +338,19 @@ class RunLogger:
             _log.warning("MLflow did not take step %d, kept for the next call: %s", step, reason)
 
     def _send(self) -> None:
-        while self._pending:
+        while self._pending or self._pending_tags:
+            tags = [RunTag(name, text) for name, text in self._pending_tags.items()]
             with uninterrupted():
-                self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH])
+                self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH], tags=tags)
                 del self._pending[:_METRICS_PER_BATCH]
+                self._pending_tags.clear()
 
 
 def _reopen(client: MlflowClient, run: Run) -> None:
     """Let a run be under way again, without the tag ``failure`` of what ended it."""
     client.update_run(run.info.run_id, status="RUNNING")
+    if EPSILON_SO_FAR.keys() <= run.data.tags.keys():
+        client.log_batch(run.info.run_id, tags=[RunTag(*item) for item in EPSILON_SO_FAR.items()])
     if "failure" in run.data.tags:
         client.delete_tag(run.info.run_id, "failure")
 

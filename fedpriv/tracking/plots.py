@@ -72,25 +72,36 @@ def metric_plot(
     return figure
 
 
-def epsilon_plot(results: Sequence[RoundResult]) -> Figure:
+def epsilon_plot(results: Sequence[RoundResult], private: bool = False) -> Figure:
     """Plot the privacy spent so far (largest epsilon of any client) against rounds.
 
-    Without differential privacy the plot says so instead of showing a line.
+    Without differential privacy, or where nothing was released, the plot says so instead of showing a line.
+    From the round on in which epsilon is infinite the line is a dashed one at the upper edge.
+
+    Args:
+        results: rounds in order.
+        private: whether the run has differential privacy; so has one with any epsilon.
     """
     figure, axes = _axes("privacy loss ε")
-    rounds, values = _series(results, lambda result: result.epsilon)
-    if not len(values):
-        axes.text(0.5, 0.5, "no differential privacy", transform=axes.transAxes, ha="center", color=GREY)
+    known = [(result.number, result.epsilon) for result in results if result.epsilon is not None]
+    if not known:
+        text = "ε = 0 (nothing was released)" if private else "no differential privacy"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
         axes.set_xticks([])
         axes.set_yticks([])
         return figure
+    rounds, values = _series(results, lambda result: result.epsilon)
     _line(axes, rounds, values, RED)
-    axes.set_ylim(bottom=0, top=float(values.max()) * 1.15 or 1.0)
+    top = 1.15 * float(values.max(initial=0.0)) or 1.0
+    axes.set_ylim(bottom=0, top=top)
+    if infinite := [number for number, epsilon in known if np.isinf(epsilon)]:
+        rounds, values = np.array(infinite, np.float64), np.full(len(infinite), top)
+        axes.plot(rounds, values, color=RED, linewidth=2, marker="^", linestyle="--", clip_on=False)
     delta = next((result.delta for result in reversed(results) if result.delta is not None), None)
     if delta is not None:
         axes.set_ylabel(f"privacy loss ε at δ = {at_most(delta)}")
     axes.set_xlim(left=0)
-    _end_label(axes, rounds, values, f"ε = {at_most(values[-1])}", RED)
+    _end_label(axes, rounds, values, "ε = ∞" if infinite else f"ε = {at_most(values[-1])}", RED)
     return figure
 
 

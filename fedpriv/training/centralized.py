@@ -13,6 +13,7 @@ from torch import nn
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.charge import SampledGaussian
 from fedpriv.privacy.example_set import ExampleSet
 from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
@@ -161,6 +162,11 @@ class Centralized:
         kept = self._head_parameters if learns(self.head) else None
         return ClientMemory(self._memory.history, None if kept is None else kept.read())
 
+    @property
+    def spent(self) -> Spent | None:
+        """What has been charged so far, for a round under way too; None without differential privacy."""
+        return None if self.plan is None else self.plan.spent(self._memory.history)
+
     def restore(
         self,
         history: list[RoundResult],
@@ -210,7 +216,7 @@ class Centralized:
         due = number % self.evaluate_every == 0 or number == self.rounds or self.ended
         metrics = self.task.evaluate(self.backbone, self.test) if due else {}
         seconds = {"train": trained - started} if number else {}
-        spent = self.plan.spent(self._memory.history) if self.plan is not None and number else None
+        spent = self.spent if number else None
         result = RoundResult(
             number=number,
             metrics={name: float(value) for name, value in metrics.items()},

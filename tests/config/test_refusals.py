@@ -268,6 +268,10 @@ IMPOSSIBLE = [
         "privacy.noise_multiplier=1e-06: protects nobody, its epsilon is infinite; raise it",
     ),
     (
+        [DP, "privacy.epsilon=null", "privacy.noise_multiplier=0.0005"],
+        "privacy.noise_multiplier=0.0005: protects nobody, its epsilon is infinite; choose 0.001 or more",
+    ),
+    (
         [*CLIENT, "privacy.epsilon=1e-4"],
         "privacy.epsilon=0.0001: noise of standard deviation",
     ),

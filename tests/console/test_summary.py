@@ -1,4 +1,6 @@
 import io
+import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -9,10 +11,10 @@ from fedpriv.results import RoundResult
 METRIC, LABEL = "error_deg", "angular error (deg)"
 
 
-def _summary(results, encoding="utf-8", **settings):
+def _summary(results, encoding="utf-8", width=80, **settings):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     summary_table(
-        Console(file=stream, width=80, _environ={}), results, metric=METRIC, label=LABEL, **settings
+        Console(file=stream, width=width, _environ={}), results, metric=METRIC, label=LABEL, **settings
     )
     stream.flush()
     return stream.buffer.getvalue().decode(encoding)
@@ -30,6 +32,7 @@ RESULTS = [
             number,
             {METRIC: 10.0 - number},
             epsilon=1.5 * number,
+            epsilon_reported=1.5 * number,
             delta=1e-5,
             bytes_up=2_000_000,
             bytes_down=4_000_000,
@@ -87,7 +90,40 @@ def test_an_epsilon_that_is_the_looser_bound_says_so():
 
     assert row(accountant="prv") == "2.5 at delta 1e-05"
     assert row(accountant="rdp") == "2.5 at delta 1e-05 (RDP bound)"
-    assert row(accountant="rdp", asked=4) == "2.5 at delta 1e-05 (largest reported; RDP bound)"
+    assert row(accountant="rdp", asked=4, epsilon_reported=2.5) == (
+        "2.5 at delta 1e-05 (largest reported; RDP bound)"
+    )
+
+
+def row_of(result, **settings):
+    return _cells(_summary([result], width=200, **settings))["epsilon"]
+
+
+def test_an_epsilon_says_whose_word_it_is():
+    heard = RoundResult(1, {}, epsilon=2.5, delta=1e-5, accountant="prv", asked=4)
+    assert row_of(replace(heard, epsilon_reported=2.5)) == "2.5 at delta 1e-05 (largest reported)"
+    assert row_of(replace(heard, epsilon_reported=1.0)) == (
+        "2.5 at delta 1e-05 (largest reported 1; more by clients that did not answer)"
+    )
+    assert row_of(heard) == "2.5 at delta 1e-05 (by the plan of clients, of which none reported any)"
+    assert row_of(replace(heard, asked=0)) == "2.5 at delta 1e-05"
+
+
+def test_an_infinite_epsilon_says_that_nothing_bounds_it():
+    endless = RoundResult(1, {}, epsilon=math.inf, delta=1e-5, accountant="none")
+    assert row_of(endless) == "inf at delta 1e-05 (no accountant bounds it)"
+    assert row_of(endless, epsilon_unit="client level") == (
+        "inf at delta 1e-05 (client level, no accountant bounds it)"
+    )
+    bounded = replace(endless, epsilon=2.5, accountant="zcdp")
+    assert row_of(bounded, epsilon_unit="client level") == "2.5 at delta 1e-05 (client level, zcdp)"
+
+
+def test_a_private_run_that_released_nothing_is_not_one_without_privacy():
+    refused = RoundResult(1, {}, asked=4, failures={"budget_spent": 4})
+    assert row_of(refused) == "none (no differential privacy)"
+    assert row_of(refused, relation="one image added or removed") == "0 (nothing was released)"
+    assert row_of(replace(refused, replied=4), relation="one image added or removed") == "0"
 
 
 def test_a_clipping_norm_is_stated_where_it_adapts():

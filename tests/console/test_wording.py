@@ -58,17 +58,31 @@ def test_what_is_spent_is_rounded_up():
     assert round_line(spent, 3, METRIC, LABEL) == "round 1/3 | epsilon 10.8 (1.01 reported)"
 
 
+def test_an_epsilon_that_was_reported_itself_is_written_once():
+    spent = RoundResult(1, {}, epsilon=2.0, epsilon_reported=2.0)
+    assert round_line(spent, 3, METRIC, LABEL) == "round 1/3 | epsilon 2"
+
+
+@pytest.mark.parametrize(
+    ("accountant", "said"), [("prv", ""), ("rdp", "; RDP bound"), ("none", "; no accountant bounds it")]
+)
+def test_what_all_runs_cost_names_its_accountant_as_the_run_does(accountant, said):
+    found = Lifetime(Spent(8.0, 1e-5, accountant), 0)
+    assert lifetime_text(found) == f"8 at delta 1e-05 (no other run{said})"
+
+
 @pytest.mark.parametrize(
     ("others", "seeded", "fewest", "text"),
     [
-        (0, 0, False, "8.01 at delta 1e-05 (no other run)"),
-        (1, 0, False, "8.01 at delta 1e-05 (with 1 other run)"),
-        (0, 0, True, "8.01 at delta 1e-05 (no other run); charged for the fewest answers"),
+        (0, 0, False, "8.01 at delta 1e-05 (no other run; zcdp)"),
+        (1, 0, False, "8.01 at delta 1e-05 (with 1 other run; zcdp)"),
+        (0, 0, True, "8.01 at delta 1e-05 (no other run; zcdp); charged for the fewest answers"),
         (
             2,
             3,
             False,
-            "8.01 at delta 1e-05 (with 2 other runs); 3 of 3 runs had seeded noise, which protects nobody",
+            "8.01 at delta 1e-05 (with 2 other runs; zcdp); "
+            "3 of 3 runs had seeded noise, which protects nobody",
         ),
     ],
 )

@@ -167,6 +167,35 @@ def test_a_figure_that_would_mislead_is_refused(changes, said):
         collect(runs, EPSILONS, SEEDS)
 
 
+@pytest.mark.parametrize(
+    ("tag", "metric", "claimed"),
+    [
+        (None, 0.99, 0.99),
+        ("0.991", 0.99, 0.991),
+        # the tag is the metric rounded up, past the target
+        ("1", 0.99999999, 0.99999999),
+        ("0", None, 0.0),
+    ],
+)
+def test_what_a_run_claims_is_its_tag_where_it_has_one(tag, metric, claimed):
+    runs = sweep()
+    metrics = {name: value for name, value in runs[0].metrics.items() if name != "epsilon"}
+    runs[0] = dataclasses.replace(
+        runs[0],
+        tags={} if tag is None else {"epsilon": tag},
+        metrics=metrics if metric is None else {**metrics, "epsilon": metric},
+    )
+    assert collect(runs, EPSILONS, SEEDS)[0][0].claimed == claimed
+
+
+@pytest.mark.parametrize(("tag", "said"), [("inf", "inf"), ("none", "nan"), ("1.1", "more than its target")])
+def test_a_tag_that_does_not_keep_the_target_is_refused_whatever_the_metric(tag, said):
+    runs = sweep()
+    runs[0] = dataclasses.replace(runs[0], tags={"epsilon": tag})
+    with pytest.raises(UserError, match=said):
+        collect(runs, EPSILONS, SEEDS)
+
+
 def test_a_run_without_privacy_that_states_an_epsilon_is_refused():
     runs = sweep()
     runs[9] = dataclasses.replace(runs[9], metrics={**runs[9].metrics, "epsilon": 5.0})

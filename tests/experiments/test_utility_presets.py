@@ -74,8 +74,8 @@ def test_a_preset_passes_the_check_at_every_epsilon_and_names_its_runs(task, lev
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "level"), PRESETS)
-def test_a_tiny_run_of_a_preset_finishes_and_finds_its_place_in_the_table(task, level, tmp_path):
-    uri = f"sqlite:///{tmp_path}/runs.db"
+def test_a_tiny_run_of_a_preset_finishes_and_finds_its_place_in_the_table(task, level, tmp_path, database):
+    uri = database(tmp_path / "runs.db")
     for epsilon in ("8", "inf"):
         run(compose_run(*tiny(task, level, f"tracking.uri={uri}", f"privacy.epsilon={epsilon}")))
     trials, _ = collect(runs_of(uri, "utility"), (8.0, float("inf")), (0,))

@@ -188,7 +188,7 @@ def test_a_server_that_starts_one_client_elsewhere_opens_nothing(tiny, monkeypat
 
 
 IDLE = {"training": {"learning_rate": 1e-30}}
-CLIPPED = {"privacy": {"clipping_norm": 1e-30}}
+CLIPPED = {"privacy": {"clipping_norm": 1e-12}}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -210,7 +210,7 @@ def test_nor_does_one_that_clips_the_gradients_of_all_others_away(tiny, monkeypa
     updates, sums = seen
     assert (len(updates), sums) == (4, {})
     others = max(np.abs(updates[client, 1]).max() for client in range(4) if client != VICTIM)
-    assert others < 1e-15 < 1e-4 < np.abs(updates[VICTIM, 1]).max()
+    assert others < 1e-6 < 1e-4 < np.abs(updates[VICTIM, 1]).max()
 
 
 def test_an_honest_server_drops_what_was_trained_under_another_configuration(tiny, monkeypatch, seen):

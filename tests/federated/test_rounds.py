@@ -333,10 +333,22 @@ def test_what_a_refused_reply_spent_is_counted(session):
     assert report.epsilon == 9.0
 
 
-@pytest.mark.parametrize("lie", [-3.0, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("lie", [-3.0, float("nan"), float("-inf"), 1e300])
 def test_an_impossible_epsilon_is_not_reported(session, lie):
     _, report = run_round(session, lambda p, m: _spends(m, lie if p == 0 else 1.0))
     assert report.epsilon == 1.0
+
+
+def test_an_infinite_epsilon_is_reported_as_such(session):
+    """With too little noise no accountant bounds it, and the client says so."""
+    _, report = run_round(session, lambda p, m: _spends(m, float("inf") if p == 0 else 1.0))
+    assert (report.epsilon, report.epsilon_reported) == (np.inf, np.inf)
+    assert (report.accountant, report.delta) == ("none", 1e-5)
+
+
+def test_an_epsilon_of_0_is_reported_as_such(session):
+    _, report = run_round(session, lambda p, m: _spends(m, 0.0))
+    assert (report.epsilon, report.epsilon_reported, report.accountant) == (0.0, 0.0, "prv")
 
 
 def test_an_integer_beyond_all_floats_is_malformed():

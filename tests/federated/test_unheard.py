@@ -104,7 +104,7 @@ def test_a_round_says_what_may_have_been_spent_and_beside_it_what_was_reported(s
     plan = planner()(MEMBERS[0].examples)
     assert [(each.epsilon, each.epsilon_reported) for each in history] == [
         (None, None),
-        (0.5, None),
+        (0.5, 0.5),
         (cost(plan, 2).epsilon, pytest.approx(0.6)),
         (cost(plan, 3).epsilon, pytest.approx(0.7)),
         # what may have been spent is not taken back
@@ -114,13 +114,13 @@ def test_a_round_says_what_may_have_been_spent_and_beside_it_what_was_reported(s
 
 def test_epsilon_is_never_less_than_what_clients_say(session):
     history = rounds_of(session, lambda p, m: None if p == 0 else _spends(m, 99.0), rounds=1)
-    assert (history[-1].epsilon, history[-1].epsilon_reported) == (99.0, None)
+    assert (history[-1].epsilon, history[-1].epsilon_reported) == (99.0, 99.0)
 
 
 def test_when_nobody_reports_delta_is_the_plans(session):
     history = rounds_of(session, lambda p, m: honest(m, np.ones(4)), rounds=1)
     plan = planner()(MEMBERS[0].examples)
-    assert (history[-1].epsilon, history[-1].epsilon_reported) == (cost(plan, 1).epsilon, 0.0)
+    assert (history[-1].epsilon, history[-1].epsilon_reported) == (cost(plan, 1).epsilon, None)
     assert history[-1].delta == 1e-5
 
 
@@ -132,6 +132,23 @@ def test_a_resumed_run_states_no_less_than_before(session):
     progress = Progress(begun, np.zeros(4, np.float32), spent={0: 0.5}, delta=1e-5)
     history = rounds_of(session, lambda p, m: _spends(m, 0.7), rounds=2, progress=progress)
     assert (history[-1].epsilon, history[-1].epsilon_reported) == (50.0, pytest.approx(0.7))
+
+
+def test_a_round_that_was_cut_off_before_it_was_counted_may_have_cost_all_that_were_asked(session):
+    def behave(partition, message):
+        if messages.TrainRequest.from_content(message.content).round == 2 and partition == 3:
+            raise KeyboardInterrupt
+        return _spends(message, 0.5)
+
+    strategy = FedAvg()
+    strategy.bind(session(roster=Roster(MEMBERS, ()), plan_of=planner()))
+    start = messages.pack_parameters(np.zeros(4, np.float32))
+    with pytest.raises(KeyboardInterrupt):
+        strategy.start(FakeGrid(behave), start, num_rounds=2)
+    bound = cost(planner()(MEMBERS[0].examples), 2)
+    assert strategy.history[-1].epsilon == 0.5
+    # asked again, it counts the round no second time
+    assert [strategy.spent(), strategy.spent()] == [bound, bound]
 
 
 NOISY = (
@@ -179,4 +196,6 @@ def test_planted_epsilon_by_what_clients_say_alone_is_noticed(tiny, tmp_path, mo
 
 def test_where_all_answer_nothing_is_added(tiny):
     report = run(tiny(*NOISY))
-    assert [result.epsilon_reported for result in report.history] == [None, None, None]
+    assert [result.epsilon_reported for result in report.history] == [
+        result.epsilon for result in report.history
+    ]

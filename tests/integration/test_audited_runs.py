@@ -163,8 +163,8 @@ def test_a_run_that_was_cut_off_and_resumed_heard_what_the_undisturbed_one_heard
     assert resumed.audit.claimed.epsilon > whole.audit.claimed.epsilon
 
 
-def test_the_verdict_is_on_the_terminal_and_in_mlflow(tiny, tmp_path, capsys):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_the_verdict_is_on_the_terminal_and_in_mlflow(tiny, tmp_path, capsys, database):
+    uri = database(tmp_path / "mlflow.db")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false", "evaluation.pictures=0")
     report = run(tiny(*CASES["clients"], *AUDIT, *tracked), console=Console(width=300))
     audit = report.audit
@@ -196,8 +196,8 @@ def test_a_carrier_that_never_answers_proves_nothing(tiny, capsys):
 
 
 @pytest.mark.parametrize("fault", ["nan", "raise"])
-def test_an_audit_that_heard_nothing_says_so_in_mlflow(tiny, tmp_path, fault):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_an_audit_that_heard_nothing_says_so_in_mlflow(tiny, tmp_path, fault, database):
+    uri = database(tmp_path / "mlflow.db")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false", "evaluation.pictures=0")
     report = run(tiny(*SAMPLE, *AUDIT, *tracked, f"federation.faults=[0:{fault}]", "federation.rounds=1"))
     assert report.audit is None

@@ -14,8 +14,8 @@ from fedpriv.runner import run
 
 
 @pytest.mark.parametrize("where", ["clients", "server"])
-def test_epsilon_is_stated_with_whom_it_protects(tiny, tmp_path, capsys, where):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_epsilon_is_stated_with_whom_it_protects(tiny, tmp_path, capsys, where, database):
+    uri = database(tmp_path / "mlflow.db")
     noisy = ("privacy=client_level", "secure=bfv", "privacy.noise=fast", f"privacy.noise_by={where}")
     config = tiny(*noisy, "tracking=mlflow", f"tracking.uri={uri}")
     report = run(config, output_dir=tmp_path / "out", console=Console(width=300))

@@ -25,10 +25,10 @@ FEW = ("data.people=4", "data.images_per_person=16")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, database):
     """A private classification run: (report, tracking URI, output folder)."""
     folder = tmp_path_factory.mktemp("trained")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = database(folder / "mlflow.db")
     config = compose_run(
         *SMALL,
         "data.images_per_person=12",

@@ -31,10 +31,10 @@ def test_our_rules_and_the_hooks_of_opacus_give_the_same_model_and_epsilon(tiny,
     assert [each.epsilon for each in runs[0].history] == [each.epsilon for each in runs[1].history]
 
 
-def test_the_way_is_in_mlflow_and_so_is_the_relation_of_neighbours(tiny, tmp_path):
+def test_the_way_is_in_mlflow_and_so_is_the_relation_of_neighbours(tiny, tmp_path, database):
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false", "federation.rounds=1")
     report = run(tiny(*SEEDED, *tracked, "privacy.gradients=opacus"))
     found = MlflowClient(uri).get_run(report.mlflow_run_id)

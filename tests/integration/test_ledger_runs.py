@@ -181,7 +181,7 @@ def test_an_update_whose_charge_cannot_be_written_does_not_leave_the_client(tiny
 )
 @pytest.mark.parametrize("level", [DP, CLIENT_LEVEL], ids=["sample level", "client level"])
 def test_damage_in_mid_run_is_told_from_other_mistakes_in_the_last_line_and_in_mlflow(
-    tiny, tmp_path, monkeypatch, level, budget
+    tiny, tmp_path, monkeypatch, level, budget, database
 ):
     from fedpriv.tracking.queries import runs_of
     from fedpriv.watch import Watch
@@ -195,7 +195,7 @@ def test_damage_in_mid_run_is_told_from_other_mistakes_in_the_last_line_and_in_m
                 file.write('{"event":"junk"}\n')
 
     monkeypatch.setattr(Watch, "round_done", damaging)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     said = "round 2: none of the 4 clients sent a usable update (ledger_unusable x4); see the clients' logs"
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.experiment=e", "tracking.log_model=false")
     with pytest.raises(UserError) as ended:
@@ -373,10 +373,10 @@ def test_the_summary_states_both_epsilons_and_how_many_runs_there_were(tiny):
     assert "not counted: privacy.ledger=null" in console.export_text()
 
 
-def test_mlflow_has_both_epsilons_the_earlier_runs_and_whether_there_is_a_ledger(tiny, tmp_path):
+def test_mlflow_has_both_epsilons_the_earlier_runs_and_whether_there_is_a_ledger(tiny, tmp_path, database):
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false", "evaluation.pictures=0")
     run(tiny(*DP))
     report = run(tiny(*DP, *tracked, "seed=1"))

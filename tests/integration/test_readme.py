@@ -23,13 +23,19 @@ COMMANDS = [
     if line.strip()
 ]
 TOUR = [command for command in COMMANDS if command.startswith("fedpriv run") and "my_fer" not in command]
+# what the text around them runs
+TOUR += re.findall(r"`(fedpriv run [^`]+)`", README)
 DATA = [command for command in COMMANDS if command.startswith("fedpriv-data") or "my_fer" in command]
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def environment() -> dict[str, str]:
+    """That of the tests, which names their cache, with the commands of this Python first."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        shlex.split(command), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        shlex.split(command), cwd=folder, env=environment(), capture_output=True, text=True, check=False
     )
 
 
@@ -41,7 +47,7 @@ def forked():
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**environment(), "PYTHONPATH": str(ROOT)},
         text=True,
         bufsize=1,
     )
@@ -70,6 +76,7 @@ def test_every_command_is_of_a_kind_that_these_tests_run():
     ]
     assert not others
     assert len(TOUR) >= 5
+    assert any("audit.enabled=true" in command for command in TOUR)
 
 
 def taste(command: str) -> str:
@@ -77,6 +84,12 @@ def taste(command: str) -> str:
     short = re.sub(r" federation\.rounds=\d+", "", command) + " federation.rounds=2"
     if "task=emotion" in command or "task=face" in command:
         short += " data.people=24 evaluation.test_subjects=8"
+    if "task=emotion" in command:
+        short += " data.images_per_person=24"
+    if "audit.enabled" in command:
+        short += " audit.canaries=200"
+    if command != TOUR[0]:  # starting worker processes takes longer than such a run
+        short += " engine.workers=0"
     return short
 
 
@@ -90,6 +103,7 @@ def test_the_tours_commands_run_and_end_with_the_table(command, tmp_path, reques
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Run summary" in done.stdout
     assert "after training" in done.stdout
+    assert ("proven by audit" in done.stdout) == ("audit.enabled" in command)
     assert len(list(tmp_path.glob("**/mlflow.db"))) == 1
 
 
@@ -108,7 +122,7 @@ def test_make_runs_main_job_beats_the_mean_predictor_privately_and_encrypted(tmp
     done = subprocess.run(
         [sys.executable, *shlex.split(recipe[1])],
         cwd=tmp_path,
-        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**environment(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -129,7 +143,7 @@ def test_mlflow_shows_the_runs(tmp_path):
     server = subprocess.Popen(
         [*shlex.split(command), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -130,10 +130,10 @@ def test_a_killed_and_resumed_run_is_bit_by_bit_the_undisturbed_one(tmp_path, ca
 
 
 @pytest.mark.slow
-def test_mlflow_has_each_round_once_even_one_that_only_the_checkpoint_had(tmp_path):
+def test_mlflow_has_each_round_once_even_one_that_only_the_checkpoint_had(tmp_path, database):
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     tracked = (*LONGER, "tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false")
     kill(tmp_path / "run", 2, BEFORE_MLFLOW, *tracked)
     client = MlflowClient(uri)

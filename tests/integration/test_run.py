@@ -178,13 +178,13 @@ def test_a_spent_budget_stops_the_client_before_the_round(tiny):
     assert memory.history == before
 
 
-def test_an_epsilon_that_is_the_looser_bound_says_so_wherever_it_is_stated(tiny, tmp_path, capsys):
+def test_an_epsilon_that_is_the_looser_bound_says_so_wherever_it_is_stated(tiny, tmp_path, capsys, database):
     """Noise of a deviation of 0.2 clipping norms costs more than PRV can be asked for."""
     from mlflow import MlflowClient
 
     from fedpriv.cli import main
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     loud = ("privacy=dp_sgd", "privacy.epsilon=null", "privacy.noise_multiplier=0.2", "training.batch_size=8")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0")
     report = run(tiny(*loud, *tracked), output_dir=tmp_path / "out", console=Console(width=200))
@@ -313,10 +313,10 @@ def test_a_folder_of_keys_serves_one_run_after_the_other(tiny, tmp_path, scheme)
     assert Enrolment.load(provision.enrolment_file(tmp_path)).digest == public
 
 
-def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path):
+def test_mlflow_has_every_figure_at_its_round_and_no_key(tiny, tmp_path, database):
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     report = run(
         tiny(
             "tracking=mlflow",

@@ -43,9 +43,9 @@ def test_the_final_table_says_who_reads_the_updates(tiny, overrides):
 
 
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One store for all runs: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db"
+def uri(tmp_path_factory, database):
+    """One store for all runs."""
+    return database(tmp_path_factory.mktemp("tracking") / "mlflow.db")
 
 
 @pytest.fixture

@@ -240,11 +240,13 @@ def test_holders_open_nothing_for_clients_that_encrypted_another_selection(tiny,
 
 
 @pytest.mark.parametrize("overrides", [TOP, LAYERS])
-def test_the_share_in_clear_is_warned_about_once_logged_and_shown(tiny, tmp_path, caplog, overrides):
+def test_the_share_in_clear_is_warned_about_once_logged_and_shown(
+    tiny, tmp_path, caplog, overrides, database
+):
     from mlflow import MlflowClient
 
     console = Console(file=io.StringIO(), width=200)
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    uri = database(tmp_path / "mlflow.db")
     config = tiny(*overrides, "tracking=mlflow", f"tracking.uri={uri}", "tracking.log_model=false")
     with caplog.at_level(logging.WARNING, "fedpriv"):
         report = run(config, [], tmp_path, console)

@@ -8,6 +8,7 @@ import pytest
 
 from fedpriv.errors import UserError
 from fedpriv.privacy import composition
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.charge import Charge, Concentrated, SampledGaussian
 from fedpriv.privacy.composition import Loss
 from fedpriv.privacy.example_set import of_digests
@@ -140,7 +141,9 @@ def test_the_lifetime_is_that_of_the_worst_share_over_all_runs(ledger):
     assert (found.earlier_runs, found.seeded_runs) == (1, 0)
     assert purse.lifetime([share(7)], "sample").earlier_runs == 0
     assert purse.lifetime([share(7)], "sample").spent.epsilon == 0.0
-    assert purse.lifetime([share(7)], "sample", least=2.5).spent.epsilon == 2.5
+    least = Spent(2.5, DELTA, "rdp")
+    assert purse.lifetime([share(7)], "sample", least).spent == least
+    assert purse.lifetime([share(2)], "sample", Spent(1e-9, DELTA, "rdp")).spent == found.spent
     assert purse.lifetime([share(2)], "client").spent.epsilon == np.inf
 
 

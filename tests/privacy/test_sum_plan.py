@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fedpriv.config.privacy import sum_plan_of
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.concentrated import epsilon_of, loss_of_sum
 from fedpriv.privacy.discrete_gaussian import DISTANCE
 from fedpriv.privacy.noise import FastSource, SecureSource
@@ -194,7 +195,8 @@ def test_the_distance_of_the_sampler_is_part_of_delta():
             finite += 1
             assert epsilon_of(made.rho(8), delta - (1 + math.exp(claimed)) * distance) <= claimed
     assert 15 < finite < 28
-    assert replace(made, delta=distance).spent([8]).epsilon == math.inf
+    assert replace(made, delta=distance).spent([8]) == Spent(math.inf, distance, "none")
+    assert made.spent([8]).accountant == "zcdp"
 
 
 def test_the_noise_has_the_planned_variance_and_stays_within_the_bound():

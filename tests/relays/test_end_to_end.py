@@ -88,6 +88,13 @@ def test_code_without_an_event_loop_asks_too(running: Running, eyes) -> None:
             client.ask(eyes[0], ("age",))
 
 
+def test_one_image_among_many_that_cannot_be_asked_for_is_one_clear_error(running: Running, eyes) -> None:
+    with BlockingClient(client_settings(running.layout)) as client:
+        with pytest.raises(UserError):
+            client.ask_many([*eyes, np.zeros((5000, 5000), np.uint8)])
+        assert [each.answer for each in client.ask_many(eyes)] == local(eyes)
+
+
 def test_images_that_do_not_fit_are_refused_before_anything_is_sent(running: Running) -> None:
     for image in (np.zeros((7, 60), np.uint8), np.zeros((129, 60), np.uint8), np.zeros((128, 128), np.uint8)):
         with pytest.raises(UserError):

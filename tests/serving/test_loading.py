@@ -23,10 +23,10 @@ from tests.serving.conftest import SETTINGS, noise
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, database):
     """A private gaze run: (its configuration, report, MLflow store, output folder)."""
     folder = tmp_path_factory.mktemp("trained")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = database(folder / "mlflow.db")
     tracked = ("tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0")
     config = compose_run(*TINY, "privacy=dp_sgd", *tracked)
     return config, run(config, output_dir=folder / "out"), uri, folder / "out"

@@ -196,7 +196,10 @@ def test_the_picture_never_shows_more_than_there_is_and_refuses_nothing() -> Non
 @pytest.mark.parametrize("region", ["face", "eye"])
 def test_federated_training_recognises_expressions_of_unseen_people(region: str) -> None:
     """Four clients of six people each; rounds of a third of an epoch, plain averaging by hand."""
-    training, test = unseen_people(load(people=32, images_per_person=60, region=region), 8, seed=0)
+    # the first 32 people's first 60 pictures of a set that other tests render too
+    shown = load(region=region)
+    first = np.flatnonzero(np.arange(len(shown)) % 70 < 60)
+    training, test = unseen_people(shown.subset(first).of_subjects(np.arange(32)), 8, seed=0)
     torch.manual_seed(0)
     task = EmotionTask(label_smoothing=0.1)
     backbone = federate(task, EmotionCNN(training.image_shape), training, clients=4, rounds=36, steps=8)

@@ -11,9 +11,10 @@ from PIL import Image
 
 import fedpriv
 from fedpriv.errors import UserError
+from fedpriv.privacy.accounting import Spent
 from fedpriv.results import RoundResult
 from fedpriv.tracking.abandoned import end_abandoned
-from fedpriv.tracking.mlflow_logger import RunLogger
+from fedpriv.tracking.mlflow_logger import EPSILON_SO_FAR, RunLogger
 from fedpriv.tracking.round_metrics import round_metrics
 from fedpriv.tracking.store import RUN_KEY
 
@@ -337,6 +338,39 @@ def test_a_store_that_fails_for_a_moment_loses_no_round(start, client, monkeypat
     run.finish()
     assert _history(client, run.run_id)["m"] == {(1, 1.0), (2, 2.0)}
     assert "database is locked" in caplog.text
+
+
+def test_an_infinite_epsilon_is_a_tag_even_where_the_store_failed_when_it_was_written(
+    start, client, monkeypatch
+):
+    run = start(tags=EPSILON_SO_FAR)
+    run.log_round(RoundResult(1, {}, epsilon=2.0000001))
+    assert client.get_run(run.run_id).data.tags["epsilon"] == "2.00001"
+
+    def broken(self, *arguments, **named):
+        raise MlflowException("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(run._client), "log_batch", broken)
+        run.log_round(RoundResult(2, {}, epsilon=math.inf))
+    run.log_figures({"other": 1.0})
+    data = client.get_run(run.run_id).data
+    assert (data.tags["epsilon"], data.metrics["epsilon"]) == ("inf", 2.0000001)
+    assert data.tags["epsilon_is"] == EPSILON_SO_FAR["epsilon_is"]
+    run.log_epsilon(Spent(math.inf, 1e-5, "none"))
+    run.finish()
+    data = client.get_run(run.run_id).data
+    assert (data.tags["epsilon"], data.tags["epsilon_is"]) == ("inf", "of the whole run")
+    assert data.tags["privacy_accountant"] == "none"
+
+
+def test_the_epsilon_of_a_round_that_failed_stands_after_the_last_that_did_not(start, client):
+    run = start()
+    run.log_round(RoundResult(1, {}, epsilon=2.0))
+    run.log_epsilon(Spent(3.0, 1e-5, "prv"), round_failed=True)
+    run.finish()
+    assert _history(client, run.run_id)["epsilon"] == {(1, 2.0), (2, 3.0)}
+    assert client.get_run(run.run_id).data.tags["epsilon"] == "3"
 
 
 def test_finish_raises_when_rounds_cannot_be_written(start, client, monkeypatch):

@@ -70,6 +70,19 @@ def test_epsilon_plot_without_privacy_says_so():
     assert _texts(figure) == ["no differential privacy"]
 
 
+def test_epsilon_plot_of_a_private_run_that_released_nothing_says_so():
+    assert _texts(epsilon_plot(ROUNDS[:1], private=True)) == ["ε = 0 (nothing was released)"]
+
+
+def test_epsilon_plot_ends_with_infinity_where_epsilon_does():
+    endless = [RoundResult(number, {}, epsilon=np.inf, delta=1e-5) for number in (3, 4)]
+    figure = epsilon_plot([*ROUNDS, *endless])
+    top = figure.axes[0].get_ylim()[1]
+    assert _lines(figure) == [[[1, 1.0], [2, 1.5]], [[3, top], [4, top]]]
+    assert _texts(figure) == ["ε = ∞"]
+    assert _texts(epsilon_plot(endless)) == ["ε = ∞"]
+
+
 def test_bytes_plot_adds_up_in_megabytes():
     figure = bytes_plot(ROUNDS)
     down, up = _lines(figure)

@@ -22,6 +22,7 @@ from fedpriv.federated.strategy.books import Books, Current
 from fedpriv.federated.strategy.session import Progress, Session
 from fedpriv.federated.strategy.step import ServerStep
 from fedpriv.he.selective import clear_fraction
+from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.client_level import ServerNoise
 from fedpriv.results import RoundResult
 
@@ -97,6 +98,10 @@ class Strategy(ServerStep, FlowerStrategy):
     def history(self) -> list[RoundResult]:
         """Every round so far, from round 0."""
         return self._books.history
+
+    def spent(self) -> Spent | None:
+        """Bound what has been spent so far, in the round under way too; None where nothing has."""
+        return self._books.spent(self._current)
 
     @property
     def exhausted(self) -> bool:
@@ -189,14 +194,8 @@ class Strategy(ServerStep, FlowerStrategy):
         elif not self._books.may_open(tally.replied):
             why = "their sum is not within the privacy budget"
         if why:
-            log.warning(
-                "round %d discarded: %d of %d updates, %s (%s)",
-                server_round,
-                tally.replied,
-                tally.asked,
-                why,
-                tally.causes(),
-            )
+            counts = f"{tally.replied} of {tally.asked} updates"
+            log.warning("round %d discarded: %s, %s (%s)", server_round, counts, why, tally.causes())
             tally.discard(DISCARDED)
             return None, None
         # spent from here on, whatever becomes of it

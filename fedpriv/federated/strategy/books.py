@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -143,6 +144,17 @@ class Books:
                 100 * coarse,
             )
 
+    def spent(self, current: Current | None) -> Spent | None:
+        """Bound all that has been spent, in a round that was cut off too; None where nobody spent anything.
+
+        Whoever was asked in a round that ended before its replies were counted may have trained.
+        """
+        if current is not None and current.tally is None:
+            current.tally = Tally(asked=len(current.asked))
+            self.account(current.tally, [member for member, _ in current.asked])
+        epsilon, _, delta, accountant = self._privacy()
+        return None if epsilon is None else Spent(epsilon, delta or 0.0, accountant or "none")
+
     def discard_refused(self, server_round: int, tally: Tally, refused: SumRefused) -> None:
         """Count the updates of a sum that is none.
 
@@ -206,7 +218,7 @@ class Books:
         return result
 
     def _privacy(self) -> tuple[float | None, float | None, float | None, str | None]:
-        """Return epsilon, the largest reported where it is less, the delta of both, epsilon's accountant."""
+        """Return epsilon, the largest reported, the delta of both, epsilon's accountant."""
         if self._client_level is not None:
             spent = spent_most(self._client_level.plan, self._releases)
             return spent.epsilon, None, spent.delta, spent.accountant
@@ -214,8 +226,8 @@ class Books:
         reported = None if most is None else self._spent[most]
         if self._bound.epsilon <= (reported or 0.0):
             accountant = None if most is None else "rdp" if most in self._by_rdp else "prv"
-            return reported, None, self._delta, accountant
-        return self._bound.epsilon, reported or 0.0, self._delta, self._bound.accountant
+            return reported, reported, self._delta, "none" if reported == math.inf else accountant
+        return self._bound.epsilon, reported, self._delta, self._bound.accountant
 
 
 def stated(last: RoundResult) -> Spent:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from fedpriv.data.synthetic.face_moods import draw_emotions
-from fedpriv.data.synthetic_expressions import render_expressions
+from fedpriv.data.synthetic_expressions import load, render_expressions
 from tests.data.synthetic.small_cnn import network, outputs, standardised, train
 
 PEOPLE, UNSEEN, IMAGES, NOISE = 60, 20, 70, 0.05
@@ -41,7 +41,9 @@ def test_a_small_cnn_reads_unseen_people_and_ridge_does_not(region, epochs, line
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    images, labels = expressions(0, PEOPLE, region)
+    # rendered once for all tests
+    training = load(people=PEOPLE, images_per_person=IMAGES, region=region, label_noise=NOISE, seed=0)
+    images, labels = standardised(np.array(training.images)), training.targets
     unseen, asked = expressions(10_000, UNSEEN, region)
     majority = np.bincount(asked).max() / len(asked)
     # the best of three strengths, chosen on the test people in favour of the linear model

@@ -1,0 +1,1 @@
+"""Attacks on the relays, on the original's design, and what a relay learns from what it holds."""
