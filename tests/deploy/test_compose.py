@@ -216,7 +216,7 @@ def dockerfile() -> list[list[str]]:
 def test_every_source_that_the_image_copies_exists_and_is_not_ignored() -> None:
     ignored = [
         line
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
         if line and not line.startswith("#")
     ]
     allowed = {line[1:] for line in ignored if line.startswith("!")}
@@ -242,9 +242,12 @@ def test_the_image_starts_a_console_script_of_this_project_as_nobody_special() -
     assert not words["USER"].startswith(("0", "root"))
 
 
-def test_the_image_installs_the_locked_versions_and_torch_without_cuda() -> None:
+def test_the_image_installs_the_locked_versions_from_the_index_that_the_builder_names() -> None:
     (install,) = (rest for word, rest in dockerfile() if word == "RUN" and "pip install" in rest)
     words = shlex.split(install)
     assert words[words.index("--constraint") + 1] == "requirements.lock"
-    assert words[words.index("--extra-index-url") + 1].endswith("/whl/cpu")
+    named = [rest for word, rest in dockerfile() if word == "ARG"]
+    assert (
+        named == COMPOSE["services"]["gateway"]["build"]["args"] == ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"]
+    )
     assert words[-1] == "."
