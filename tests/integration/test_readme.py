@@ -23,8 +23,8 @@ COMMANDS = [
     if line.strip()
 ]
 TOUR = [command for command in COMMANDS if command.startswith("fedpriv run") and "my_fer" not in command]
-# what the text around them runs
-TOUR += re.findall(r"`(fedpriv run [^`]+)`", README)
+# what the text around them runs; clients that ask through relays do so in tests/integration/test_relayed_run.py
+TOUR += [each for each in re.findall(r"`(fedpriv run [^`]+)`", README) if "relayed_inference" not in each]
 DATA = [command for command in COMMANDS if command.startswith("fedpriv-data") or "my_fer" in command]
 
 
@@ -72,7 +72,10 @@ def test_every_command_is_of_a_kind_that_these_tests_run():
     others = [
         c
         for c in COMMANDS
-        if c not in TOUR + DATA and not c.startswith(("make run", "make test", "mlflow ui"))
+        # the demonstration is run by tests/attacks/relays/test_demo.py
+        if c not in TOUR + DATA
+        and not c.startswith(("make run", "make test", "mlflow ui"))
+        and c != "fedpriv relays demo"
     ]
     assert not others
     assert len(TOUR) >= 5
@@ -86,6 +89,8 @@ def taste(command: str) -> str:
         short += " data.people=24 evaluation.test_subjects=8"
     if "task=emotion" in command:
         short += " data.images_per_person=24"
+    elif "task=face" not in command and "data.root" not in command:
+        short += " data.images_per_person=50"
     if "audit.enabled" in command:
         short += " audit.canaries=200"
     if command != TOUR[0]:  # starting worker processes takes longer than such a run
