@@ -145,6 +145,8 @@ class Collector:
         content = TrainReply.from_content(reply.content, session.codec.scheme)
         self.tally.bytes_up += len(content.sealed)
         epsilon = content.metrics.get("epsilon")
+        if session.plan_of is None:
+            epsilon = None  # nothing was to be spent: whoever claims an epsilon would make it the run's
         if epsilon is not None and (0.0 <= epsilon <= LARGEST_FIGURE or epsilon == math.inf):
             # noted before any check: what was sent is spent, whether or not it can be used
             self.tally.spent[member.partition] = epsilon

@@ -14,6 +14,11 @@ SIGNERS = [SigningKey.generate() for _ in range(4)]
 ENROLMENT = Enrolment({number: key.public for number, key in enumerate(SIGNERS)}, {})
 
 
+def unplanned(examples):
+    """Tell nothing of what silent clients spend: epsilon goes by what clients say."""
+    raise ValueError(f"examples={examples}: no plan")
+
+
 @pytest.fixture
 def session():
     """Make a session over a four-parameter model and plain updates."""
@@ -32,6 +37,7 @@ def session():
                 "min_replies": min_replies,
                 "holder_timeout_s": 5.0,
                 "observers": observers,
+                "plan_of": unplanned,
                 **changes,
             }
         )

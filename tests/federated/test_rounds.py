@@ -339,6 +339,12 @@ def test_an_impossible_epsilon_is_not_reported(session, lie):
     assert report.epsilon == 1.0
 
 
+def test_in_a_run_without_privacy_no_client_can_claim_an_epsilon(session):
+    _, report = run_round(lambda **given: session(**given, plan_of=None), lambda p, m: _spends(m, 3.0))
+    assert report.replied == 4
+    assert (report.epsilon, report.epsilon_reported, report.delta) == (None, None, None)
+
+
 def test_an_infinite_epsilon_is_reported_as_such(session):
     """With too little noise no accountant bounds it, and the client says so."""
     _, report = run_round(session, lambda p, m: _spends(m, float("inf") if p == 0 else 1.0))

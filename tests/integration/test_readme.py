@@ -23,7 +23,7 @@ COMMANDS = [
     if line.strip()
 ]
 TOUR = [command for command in COMMANDS if command.startswith("fedpriv run") and "my_fer" not in command]
-# what the text around them runs; clients that ask through relays do so in tests/integration/test_relayed_run.py
+# what the text around them runs; asking through relays is run by tests/integration/test_relayed_run.py
 TOUR += [each for each in re.findall(r"`(fedpriv run [^`]+)`", README) if "relayed_inference" not in each]
 DATA = [command for command in COMMANDS if command.startswith("fedpriv-data") or "my_fer" in command]
 
