@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+# threads that wait for their turn by spinning eat the processors that tests in other processes need
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch  # reads it on import
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +32,11 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    """Take back the threads that a run before gave to this process: the other processors are busy too."""
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -60,9 +60,9 @@ def build_site(text: str) -> Site:
             promises privacy that its updates would not have.
     """
     config = from_json(text)
-    check_privacy(config)  # a server need not have done so
     if config.secure.key_folder is not None:  # without one nobody can sign, so nothing is trained
         provision.enrolment_for(key_folder_of(config), policy_of(config))
+    check_privacy(config)  # a server need not have done so
     task, training, _ = build_data(text)
     shares = build_shares(config, training)
     backbone = build_backbone(text)
@@ -99,9 +99,9 @@ def build_keyholder(text: str, number: int) -> Keyholder:
             run's.
     """
     config = from_json(text)
-    check_privacy(config)
     folder = key_folder_of(config)
     enrolment = provision.enrolment_for(folder, policy_of(config))
+    check_privacy(config)
     codec = update_codec_of(text)
     party = provision.keyholder_folder(folder, number)
     layout, noise = FlatParameters(build_backbone(text)).layout, sum_plan_of(config)

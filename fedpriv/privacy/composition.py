@@ -3,10 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedpriv.privacy import accounting
 from fedpriv.privacy.accounting import History, Spent
@@ -117,21 +115,8 @@ def _rdp(history: History, rho: float, delta: float) -> float:
     loss = rho * ARITHMETIC * orders
     with np.errstate(all="ignore"):
         for noise, rate, steps in history:
-            loss = loss + steps * _curve(noise, rate)
+            loss = loss + steps * accounting.renyi(noise, rate)
         # from Renyi to approximate privacy: Balle et al. 2020, arXiv 1905.09982, Theorem 21
         bounds = loss - (math.log(delta) + np.log(orders)) / (orders - 1.0) + np.log1p(-1.0 / orders)
     found = bounds[~np.isnan(bounds)]
     return max(0.0, float(found.min())) if len(found) else math.inf
-
-
-@lru_cache(maxsize=4096)
-def _curve(noise: float, rate: float) -> NDArray[np.float64]:
-    """Return the Renyi loss of one step at Opacus' orders (Mironov, Talwar, Zhang 2019, arXiv 1908.10530)."""
-    from opacus.accountants import RDPAccountant
-    from opacus.accountants.analysis import rdp
-
-    with np.errstate(all="ignore"):
-        return np.asarray(
-            rdp.compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=RDPAccountant.DEFAULT_ALPHAS),
-            np.float64,
-        )

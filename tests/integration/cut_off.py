@@ -1,12 +1,20 @@
-"""Ends a run in the middle of a round; as a program: by SIGKILL of its own process.
+"""Ends a run in the middle of a round; as a program: by SIGKILL of a process of its own.
 
-Arguments of the program: output folder, round, clients that answer in it before the end, overrides.
+Importing takes longer than such a run, so the program imports once and forks. It takes a JSON line for each
+run on standard input, ``[folder, round, clients that answer in it before the end, *overrides]``, and answers
+with the exit code.
 """
 
+import importlib
+import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +24,11 @@ from fedpriv.config.compose import compose_run
 from fedpriv.runner import run
 from fedpriv.training.centralized import Centralized
 from fedpriv.watch import Watch
+from tests.conftest import ROOT
 
 BEFORE_MLFLOW = -1
+IMPORTED = ("experiments.run", "opacus", "torch._dynamo")
+"""What runs import on use, without a thread."""
 
 
 def arm(patch: Callable[[Any, str, Any], None], number: int, answered: int, end: Callable[[], None]) -> None:
@@ -55,11 +66,48 @@ def arm(patch: Callable[[Any, str, Any], None], number: int, answered: int, end:
         patch(RunLogger, "log_round", cut_before_mlflow)
 
 
+@contextmanager
+def killer() -> Iterator[Callable[..., None]]:
+    """Give a function that lets a run kill its process (-9) where it is told to."""
+    program = [sys.executable, "-m", "tests.integration.cut_off"]
+    with subprocess.Popen(
+        program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+
+        def kill(folder: Path, number: int, answered: int, *overrides: str) -> None:
+            parent.stdin.write(json.dumps([str(folder), number, answered, *overrides]) + "\n")
+            assert int(parent.stdout.readline()) == -signal.SIGKILL
+
+        yield kill
+        parent.stdin.close()
+
+
+def serve(folder: str, number: int, answered: int, *overrides: str) -> None:
+    """Run until the end comes."""
+    os.dup2(2, 1)  # answers alone go to standard output
+    arm(setattr, number, answered, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    run(compose_run(*overrides), [], Path(folder))
+
+
 def main() -> None:
     """See the module."""
     torch.set_num_threads(1)
-    arm(setattr, int(sys.argv[2]), int(sys.argv[3]), lambda: os.kill(os.getpid(), signal.SIGKILL))
-    run(compose_run(*sys.argv[4:]), [], Path(sys.argv[1]))
+    for name in IMPORTED:
+        importlib.import_module(name)
+    if threading.active_count() != 1:
+        raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            try:
+                serve(*json.loads(line))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        os.write(1, f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
 
 
 if __name__ == "__main__":

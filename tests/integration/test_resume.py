@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import signal
 import stat
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from fedpriv.errors import UserError
 from fedpriv.privacy import accounting
 from fedpriv.runner import resume, run
 from tests.conftest import ROOT, TINY
-from tests.integration.cut_off import BEFORE_MLFLOW, arm
+from tests.integration.cut_off import BEFORE_MLFLOW, arm, killer
 
 LONGER = (*TINY, "federation.rounds=4")
 FACES = (
@@ -48,16 +47,11 @@ class Cut(BaseException):
     """Ends a run as suddenly as a signal does, in the process of the tests."""
 
 
-def kill(folder: Path, number: int, answered: int, *overrides: str) -> None:
-    """Let a run kill its process (-9) in round ``number``, once ``answered`` clients have answered."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.cut_off", folder, str(number), str(answered), *overrides],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+@pytest.fixture(scope="module")
+def kill():
+    """Lets a run kill its process in a round, once so many clients have answered, and waits for that."""
+    with killer() as kill:
+        yield kill
 
 
 @pytest.fixture
@@ -116,7 +110,7 @@ QUICK = ("adam on the server",)
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 )
-def test_a_killed_and_resumed_run_is_bit_by_bit_the_undisturbed_one(tmp_path, case):
+def test_a_killed_and_resumed_run_is_bit_by_bit_the_undisturbed_one(tmp_path, case, kill):
     overrides = CASES[case]
     kill(tmp_path, 3, 2, *overrides)
     assert len(Checkpoint(tmp_path).load().history) == 3
@@ -130,7 +124,7 @@ def test_a_killed_and_resumed_run_is_bit_by_bit_the_undisturbed_one(tmp_path, ca
 
 
 @pytest.mark.slow
-def test_mlflow_has_each_round_once_even_one_that_only_the_checkpoint_had(tmp_path, database):
+def test_mlflow_has_each_round_once_even_one_that_only_the_checkpoint_had(tmp_path, database, kill):
     from mlflow import MlflowClient
 
     uri = database(tmp_path / "mlflow.db")

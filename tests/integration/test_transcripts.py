@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,8 @@ from fedpriv.he.identity import SigningKey
 from fedpriv.he.transcript import Transcript
 from fedpriv.run_keys import key_folder
 from fedpriv.runner import run
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
+from tests.integration.cut_off import killer
 
 LONGER = (*TINY, "federation.rounds=4")
 
@@ -37,14 +35,18 @@ def events(path):
     return found
 
 
+@pytest.fixture(scope="module")
+def kill():
+    with killer() as kill:
+        yield kill
+
+
 @pytest.mark.parametrize(("secure", "holders"), [("bfv", 1), ("bfv_committee", 3)])
-def test_a_run_killed_in_its_second_round_leaves_the_transcripts_of_the_first(tmp_path, secure, holders):
+def test_a_run_killed_in_its_second_round_leaves_the_transcripts_of_the_first(
+    tmp_path, secure, holders, kill
+):
     """By SIGKILL of its process; its keys, in memory, are not beside them."""
-    command = [sys.executable, "-m", "tests.integration.cut_off", tmp_path, "2", "2"]
-    done = subprocess.run(
-        [*command, *LONGER, f"secure={secure}"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    kill(tmp_path, 2, 2, *LONGER, f"secure={secure}")
     folder = tmp_path / "transcripts"
     key = [("key", None)] if secure == "bfv_committee" else []
     for number in range(holders):

@@ -1,11 +1,12 @@
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opacus.accountants import PRVAccountant
+from opacus.accountants import PRVAccountant, RDPAccountant
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -39,6 +40,29 @@ def broken_prv(monkeypatch):
 def test_the_published_prv_epsilon_is_met():
     found = spent(((1.1, 0.02, 300),), DELTA)
     assert (round(found.epsilon, 3), found.accountant, found.delta) == (1.810, "prv", DELTA)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ((1.1, 0.02, 300),),
+        ((0.7, 1.0, 2),),
+        ((2.5, 1e-4, 7),),
+        ((1.0, 0.1, 20), (2.0, 0.05, 7)),
+        ((3.0, 0.3, 40), (0.9, 0.01, 1), (3.0, 0.2, 5)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("delta", [1e-3, 1e-6])
+def test_guarantee_both_bounds_are_those_of_opacus_to_the_bit(history, delta):
+    """Losses that are kept from an earlier question change no answer."""
+    straight = RDPAccountant(), PRVAccountant()
+    for accountant in straight:
+        accountant.history = list(history)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = tuple(accountant.get_epsilon(delta) for accountant in straight)
+    assert (accounting._rdp(history, delta), accounting._prv(history, delta)) == expected
 
 
 def test_when_prv_fails_the_published_rdp_epsilon_is_returned_and_named(broken_prv):

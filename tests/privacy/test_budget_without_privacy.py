@@ -8,9 +8,11 @@ from fedpriv.config.as_json import to_json
 from fedpriv.config.ledger import build_purse
 from fedpriv.config.parties import build_keyholder, build_site
 from fedpriv.config.privacy import sum_plan_of
+from fedpriv.config.schema import Scheme
 from fedpriv.errors import UserError
 from fedpriv.federated.client_app import _with_own
 from fedpriv.he.registry import build_codec
+from fedpriv.run_keys import key_folder
 
 
 def test_guarantee_a_server_that_says_no_privacy_does_not_pass_a_sites_own_budget(tiny):
@@ -41,10 +43,17 @@ def test_without_a_budget_a_run_without_privacy_charges_nothing(tiny):
 def test_guarantee_no_party_joins_a_run_whose_updates_lack_the_noise_that_its_epsilon_is_of(
     tiny, overrides, named
 ):
-    text = to_json(tiny("privacy=client_level", "privacy.epsilon=5", *overrides))
-    for build in (build_site, lambda text: build_keyholder(text, 0)):
+    enrolled = tiny(*overrides)  # on terms without privacy
+    enrolled.run_id = "ab" * 16
+    config = tiny("privacy=client_level", "privacy.epsilon=5", *overrides)
+    config.run_id = enrolled.run_id
+    with key_folder(enrolled) as keys:
+        config.secure.key_folder = None if keys is None else str(keys)
         with pytest.raises(UserError, match=named):
-            build(text)
+            build_site(to_json(config))
+        if config.secure.scheme is not Scheme.plain:  # which has no key holder
+            with pytest.raises(UserError, match=named):
+                build_keyholder(to_json(config), 0)
 
 
 @pytest.mark.parametrize("scheme", ["plain", "ckks"])

@@ -7,7 +7,7 @@ import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 from scipy.integrate import quad
 
-from fedpriv.privacy import accounting, composition
+from fedpriv.privacy import accounting
 from fedpriv.privacy.accounting import extend, from_json, spent, to_json
 
 DELTA = 1e-5
@@ -19,7 +19,7 @@ def first_conversion(noise, rate, steps):
     Mironov 2017, arXiv 1702.07476, Proposition 3; Abadi et al. 2016 convert their moments in the same way.
     """
     orders = np.asarray(RDPAccountant.DEFAULT_ALPHAS)
-    loss = steps * composition._curve(noise, rate)
+    loss = steps * accounting.renyi(noise, rate)
     return float(np.nanmin(loss + math.log(1.0 / DELTA) / (orders - 1.0)))
 
 
