@@ -231,10 +231,11 @@ def _print_uses(name: str, uses: Sequence[Use]) -> None:
 
 def _noise(use: Use) -> str:
     """Say what a share was charged with: noise multiplier, sample rate and steps of DP-SGD, or rho."""
-    if use.unit == "client":
-        return f"rho {_range(use.rho)}"
-    noises, rates, steps = zip(*use.steps, strict=True)
-    return f"multiplier {_range(noises)}, rate {_range(rates)} x {_range(steps)} steps"
+    said = [f"rho {_range(use.rho)}"] if use.rho else []
+    if use.steps:
+        noises, rates, steps = zip(*use.steps, strict=True)
+        said.append(f"multiplier {_range(noises)}, rate {_range(rates)} x {_range(steps)} steps")
+    return ", ".join(said)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -29,11 +29,39 @@ def _enrol(arguments: list[str]) -> None:
     enrol(arguments)
 
 
+def _keys(arguments: list[str]) -> None:
+    """Make, show and split the keys of computing on ciphertexts."""
+    from fedpriv.keys.command import main as keys
+
+    keys(arguments)
+
+
 def _privacy(arguments: list[str]) -> None:
     """Show what your images have spent of their privacy, over all runs."""
     from experiments.privacy import main as privacy
 
     privacy(arguments)
+
+
+def _faces(arguments: list[str]) -> None:
+    """Match faces by a server that cannot read its gallery."""
+    from fedpriv.faces.command import main as faces
+
+    faces(arguments)
+
+
+def _imagediff(arguments: list[str]) -> None:
+    """Compare pictures by a server that cannot see them."""
+    from fedpriv.imagediff.command import main as imagediff
+
+    imagediff(arguments)
+
+
+def _stats(arguments: list[str]) -> None:
+    """Compute statistics of encrypted tables."""
+    from fedpriv.stats.command import main as stats
+
+    stats(arguments)
 
 
 def _attack(arguments: list[str]) -> None:
@@ -47,7 +75,21 @@ def _relays(arguments: list[str]) -> None:
     """Ask a model through relays that learn nothing of the image."""
     from fedpriv.relays.command import main as relays
 
-    relays(arguments)
+    relays(arguments, {"attack": _relays_attack, "demo": _relays_demo})
+
+
+def _relays_attack(arguments: list[str]) -> None:
+    """Run attacks by their names against a constellation of their own."""
+    from experiments.attack import relays_by_name as attack
+
+    attack(arguments)
+
+
+def _relays_demo(arguments: list[str]) -> None:
+    """Replay a captured piece, on the original's design and on this one; draw what happened."""
+    from fedpriv.attacks.relays.demo import main as demo
+
+    demo(arguments)
 
 
 def _bench(arguments: list[str]) -> None:
@@ -113,8 +155,12 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "resume": _resume,
     "evaluate": _evaluate,
     "enrol": _enrol,
+    "keys": _keys,
     "privacy": _privacy,
     "relays": _relays,
+    "faces": _faces,
+    "imagediff": _imagediff,
+    "stats": _stats,
     "attack": _attack,
     "bench": _bench,
 }
@@ -132,6 +178,8 @@ examples:
   fedpriv resume outputs/2026-01-31/12-00-00
   fedpriv evaluate --run RUN_ID --picture predictions.png
   fedpriv enrol all trial secure=bfv
+  fedpriv keys new faces
+  fedpriv stats encrypt patients.csv
   fedpriv privacy show
   fedpriv relays up
   fedpriv attack audit --level client
@@ -142,29 +190,24 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
+    from fedpriv.arguments import command_line
+
+    with command_line("fedpriv"):
+        _command(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _command(given: list[str]) -> None:
     from fedpriv.errors import UserError
 
-    given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:8} {function.__doc__}" for name, function in COMMANDS.items())
+        commands = "\n".join(f"  {name:9} {function.__doc__}" for name, function in COMMANDS.items())
         print(_HELP.format(version=__version__, commands=commands))
-        return
-    if given[0] in ("-V", "--version"):
+    elif given[0] in ("-V", "--version"):
         print(__version__)
-        return
-    try:
-        if given[0] not in COMMANDS:
-            raise UserError(f"{given[0]}: no such command; choose one of {', '.join(COMMANDS)}")
+    elif given[0] in COMMANDS:
         COMMANDS[given[0]](given[1:])
-        sys.stdout.flush()  # so that a broken pipe is met here
-    except UserError as error:
-        print(f"fedpriv: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
-        sys.exit(141)
+    else:
+        raise UserError(f"{given[0]}: no such command; choose one of {', '.join(COMMANDS)}")
 
 
 if __name__ == "__main__":

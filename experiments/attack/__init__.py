@@ -20,7 +20,18 @@ def _relays(arguments: Sequence[str]) -> None:
     relays(arguments)
 
 
-ATTACKS: dict[str, Callable[[Sequence[str]], None]] = {"audit": _audit, "relays": _relays}
+def _templates(arguments: Sequence[str]) -> None:
+    """Rebuild enrolled faces from answers to chosen probes: raw scores, and accept or reject in a budget."""
+    from experiments.attack.templates import main as templates
+
+    templates(arguments)
+
+
+ATTACKS: dict[str, Callable[[Sequence[str]], None]] = {
+    "audit": _audit,
+    "relays": _relays,
+    "templates": _templates,
+}
 """Name -> command; its docstring is its help. Imports wait until it is called."""
 
 
@@ -48,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: for an unknown attack, or what the attack refuses.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        attacks = "\n".join(f"  {name:8} {function.__doc__}" for name, function in ATTACKS.items())
+        attacks = "\n".join(f"  {name:9} {function.__doc__}" for name, function in ATTACKS.items())
         sys.stdout.write(_HELP.format(attacks=attacks) + "\n")
         return
     if arguments[0] not in ATTACKS:

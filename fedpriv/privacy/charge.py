@@ -93,9 +93,16 @@ class Correlated(Concentrated):
     kind: ClassVar[str] = "correlated"
 
 
+class ConcentratedSample(Concentrated):
+    """One release that is rho-zero-concentrated private for one example (a table's row) added or removed."""
+
+    kind: ClassVar[str] = "concentrated_sample"
+    unit: ClassVar[Unit] = "sample"
+
+
 Mechanism: TypeAlias = SampledGaussian | Concentrated
 _KINDS: dict[str, type[SampledGaussian] | type[Concentrated]] = {
-    each.kind: each for each in (SampledGaussian, Concentrated, Correlated)
+    each.kind: each for each in (SampledGaussian, Concentrated, Correlated, ConcentratedSample)
 }
 
 

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from fedpriv.privacy.charge import Charge, Concentrated, Correlated, Record, SampledGaussian, Unit
+from fedpriv.privacy.charge import (
+    Charge,
+    Concentrated,
+    ConcentratedSample,
+    Correlated,
+    Record,
+    SampledGaussian,
+    Unit,
+)
 from fedpriv.privacy.composition import Loss
 from fedpriv.privacy.example_set import ExampleSet
 from fedpriv.privacy.use import Tally
@@ -100,6 +108,7 @@ def loss_of(parts: Sequence[tuple[Exposure, float]], unit: Unit) -> Loss:
 
     Edge cases:
         - No shares have lost nothing.
+        - A release for examples added or removed is moved by one just so: its factor is 1.
         - One infinite loss among them makes the whole infinite.
 
     Args:
@@ -112,7 +121,9 @@ def loss_of(parts: Sequence[tuple[Exposure, float]], unit: Unit) -> Loss:
     for exposure, factor in parts:
         steps.update(exposure.steps)
         for release, made in exposure.releases.items():
-            roots = sorted((factor * math.sqrt(each.rho) for each in made), reverse=True)
+            if unit == "client" and any(isinstance(each, ConcentratedSample) for each in made):
+                return Loss(rho=math.inf)
+            roots = sorted((_moved(each, factor) * math.sqrt(each.rho) for each in made), reverse=True)
             releases[release].append(roots)
             distances += [each.distance for each in made]
     rho = math.fsum(
@@ -122,3 +133,7 @@ def loss_of(parts: Sequence[tuple[Exposure, float]], unit: Unit) -> Loss:
         return Loss(rho=math.inf)
     history = tuple((noise, rate, count) for (noise, rate), count in sorted(steps.items()))
     return Loss(history, rho, math.fsum(distances))
+
+
+def _moved(release: Concentrated, factor: float) -> float:
+    return 1.0 if isinstance(release, ConcentratedSample) else factor

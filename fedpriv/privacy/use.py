@@ -52,8 +52,8 @@ class Use:
         rounds: different ones that any of the shares was charged in.
         steps: what a share was charged with in whole, (noise multiplier, sample rate, steps); each once,
             in ascending order. Empty at the client level.
-        rho: what a share was charged with in whole, zero-concentrated; each once, in ascending order. Empty
-            at the level of examples.
+        rho: what a share was charged with in whole, zero-concentrated; each once, in ascending order. At the
+            level of examples of releases alone, not of steps.
         seeded: whether any noise was seeded, and so protects nobody; False where the ledger does not say.
         by_server: whether the server drew any noise; False where the ledger does not say.
         first: time of the first charge, ISO 8601 in UTC, as it stands in the ledger.
@@ -83,7 +83,8 @@ def uses_of(shares: Sequence[Mapping[tuple[str, Unit], Tally]]) -> list[Use]:
             unit=unit,
             rounds=len(set().union(*(each.rounds for each in tallies))),
             steps=tuple(sorted({(*key, count) for each in tallies for key, count in each.steps.items()})),
-            rho=tuple(sorted({each.rho for each in tallies})) if unit == "client" else (),
+            # at the level of examples most tallies are of steps alone
+            rho=tuple(sorted({each.rho for each in tallies if unit == "client" or each.rho})),
             seeded=any(each.seeded for each in tallies),
             by_server=any(each.by_server for each in tallies),
             first=min(each.first for each in tallies),

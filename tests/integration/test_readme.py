@@ -12,7 +12,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -25,6 +27,9 @@ COMMANDS = [
 TOUR = [command for command in COMMANDS if command.startswith("fedpriv run") and "my_fer" not in command]
 # what the text around them runs; asking through relays is run by tests/integration/test_relayed_run.py
 TOUR += [each for each in re.findall(r"`(fedpriv run [^`]+)`", README) if "relayed_inference" not in each]
+PICTURES = [command for command in COMMANDS if command.startswith(("fedpriv keys", "fedpriv imagediff"))]
+# the last pair stands in the text
+PICTURES += ["fedpriv imagediff reference door door.png", "fedpriv imagediff run --reference door now.png"]
 DATA = [command for command in COMMANDS if command.startswith("fedpriv-data") or "my_fer" in command]
 
 
@@ -73,7 +78,7 @@ def test_every_command_is_of_a_kind_that_these_tests_run():
         c
         for c in COMMANDS
         # the demonstration is run by tests/attacks/relays/test_demo.py
-        if c not in TOUR + DATA
+        if c not in TOUR + DATA + PICTURES
         and not c.startswith(("make run", "make test", "mlflow ui"))
         and c != "fedpriv relays demo"
     ]
@@ -110,6 +115,19 @@ def test_the_tours_commands_run_and_end_with_the_table(command, tmp_path, reques
     assert "after training" in done.stdout
     assert ("proven by audit" in done.stdout) == ("audit.enabled" in command)
     assert len(list(tmp_path.glob("**/mlflow.db"))) == 1
+
+
+@pytest.mark.slow
+def test_the_commands_on_pictures_run_one_after_the_other(tmp_path):
+    assert all(command.removeprefix("fedpriv imagediff ") in README for command in PICTURES)
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    for name, image in zip(("before", "after", "door", "now"), (*images, *images), strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    for command in PICTURES:
+        done = shell(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+    drawn = {path.name for path in (tmp_path / "outputs" / "imagediff").glob("*.png")}
+    assert len(drawn) >= 3
 
 
 @pytest.mark.slow

@@ -63,3 +63,12 @@ def test_a_budget_counts_them(tmp_path):
     once = epsilon_of(RHO, DELTA) * 1.01
     assert ledger.charge_within([charge], once, DELTA) == [True]
     assert ledger.charge_within([charge], once, DELTA) == [False]
+
+
+def test_what_a_run_made_of_a_table_is_told_with_its_rho(tmp_path):
+    ledger = charged(
+        tmp_path, (TABLE, ConcentratedSample(RHO), "a"), (TABLE, SampledGaussian(5.0, 1.0, 1), "b")
+    )
+    released, trained = ledger.uses_of([TABLE])
+    assert (released.unit, released.rho, released.steps) == ("sample", (RHO,), ())
+    assert (trained.unit, trained.rho, trained.steps) == ("sample", (), ((5.0, 1.0, 1),))

@@ -1,0 +1,1 @@
+"""Differences of encrypted pictures: exact, signed, several values to a slot."""

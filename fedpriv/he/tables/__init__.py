@@ -1,0 +1,1 @@
+"""Statistics of tables whose cells a server never sees: exact sums under BFV, fractions at the key."""

@@ -1,0 +1,1 @@
+"""Keys and ciphertext files for those who compute on ciphertexts: faces, pictures, tables."""

@@ -1,0 +1,1 @@
+"""Differences of encrypted pictures as a service, its client and its command."""

@@ -1,0 +1,230 @@
+"""``fedpriv faces``: every command as a process, on the ORL faces; what it refuses, in one line."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedpriv.cli import main
+from fedpriv.errors import UserError
+from fedpriv.faces.command import main as faces
+from tests.faces.processes import fedpriv, service
+from tests.faces.running import Running
+from tests.faces.running import faces as vectors
+
+
+@pytest.fixture(autouse=True)
+def _umask():
+    """Services set the umask of their process, which here is that of all tests."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "keyholder", "enroll", "verify", "identify", "delete", "caller", "export"]
+)
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        faces([command, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert f"fedpriv faces {command}" in said.split("examples:")[1]
+
+
+def test_the_commands_are_listed(capsys):
+    main(["faces"])
+    said = capsys.readouterr().out
+    for command in ("serve", "keyholder", "enroll", "verify", "identify", "delete", "caller", "export"):
+        assert f"  {command} " in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["wrong"], "faces wrong: no such command; choose one of serve, keyholder"),
+        (["serve", "--folder", "none"], "none: holds no gallery; give --public FILE to begin one"),
+        (["serve", "--port", "0"], "--port 0: choose 1 to 65535|holds no gallery"),
+        (["serve", "--workers", "0"], "--workers 0: choose 1 or more"),
+        (["serve", "--public", "missing.key"], "missing.key: cannot read"),
+        (["keyholder", "--owner", "none"], "none: cannot read the key"),
+        (["enroll"], "faces enroll: the following arguments are required: --model"),
+        (["enroll", "--model", "pixels"], "give a name and its pictures, or --people FOLDER"),
+        (["enroll", "a", "a.png", "--model", "pixels", "--owner", "none"], "none: cannot read the key"),
+        (["enroll", "--people", "none", "--model", "pixels"], "none: no such folder"),
+        (["verify", "a", "a.png", "--model", "pixels", "--caller", "none"], "none/public.key: cannot read"),
+        (["identify", "a.png"], "the following arguments are required: --model"),
+        (["caller"], "faces caller: give the caller a name, or --list"),
+        (["caller", "a", "--owner", "none"], "none: cannot read the key"),
+        (["export", "none", "a.bin"], "a.bin: is written as .npz"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=said) as caught:
+        faces(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_for_something_else_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["keys", "new", "images"])
+    with pytest.raises(UserError, match="images"):
+        faces(["serve", "--public", "keys-images/public.key"])
+    with pytest.raises(UserError, match="images"):
+        faces(["keyholder", "--owner", "keys-images"])
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    started = Running(tmp_path_factory.mktemp("command") / "all", vectors(10, dimension=16))
+    yield started
+    started.stop()
+
+
+def test_commands_against_running_services(some, tmp_path, real_data, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    orl = real_data / "orl_faces"
+    to_server = ["--server", some.server, "--model", "pixels:16", "--json"]
+    asks = ["--caller", str(some.caller), "--keyholder", some.keyholder, *to_server]
+
+    owner, other_model = ("--owner", str(some.owner)), ("--model", "pixels:17")
+
+    def said():
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    for name in ("s1", "s2", "s3"):
+        faces(["enroll", name, str(orl / name / "1.pgm"), "--owner", str(some.owner), *to_server])
+    assert [each["enrolled"] for each in said()] == [["s1"], ["s2"], ["s3"]]
+    faces(["verify", "s2", str(orl / "s2" / "1.pgm"), *asks])
+    faces(["identify", str(orl / "s1" / "1.pgm"), str(orl / "s3" / "1.pgm"), *asks, "--plain-probe"])
+    first, *both = said()
+    assert first["accepted"] is True
+    assert first.keys() == {"accepted", "left", "sent_bytes", "received_bytes"}
+    assert [each["name"] for each in both] == ["s1", "s3"]
+    assert both[0]["sent_bytes"] < first["sent_bytes"] / 10
+    faces(["delete", "s2", "--owner", str(some.owner), "--server", some.server])
+    assert capsys.readouterr().out == "deleted s2\n"  # alone in its segment: nobody is encrypted anew
+    for arguments, message in (
+        (["verify", "s2", str(orl / "s2" / "1.pgm"), *asks], "s2: nobody of that name is enrolled"),
+        (["identify", str(orl / "s1" / "1.pgm"), "--raw-scores", *asks], "scores are not told"),
+        (
+            ["enroll", "s1", str(orl / "s1" / "2.pgm"), "--owner", str(some.owner), *to_server],
+            "s1: is enrolled already",
+        ),
+        (
+            ["enroll", "s5", str(orl / "s5" / "2.pgm"), *owner, "--server", some.server, *other_model],
+            "of embeddings of 16 numbers, the model's have 17",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            faces(arguments)
+    faces(["caller", "door-2", "--owner", str(some.owner), "--out", "door-2", "--budget", "1"])
+    assert stat.S_IMODE(Path("door-2/caller.key").stat().st_mode) == 0o600
+    capsys.readouterr()
+    faces(["caller", "--list", "--owner", str(some.owner)])
+    assert "door-2" in capsys.readouterr().out
+    second = [each if each != str(some.caller) else "door-2" for each in asks]
+    faces(["identify", str(orl / "s1" / "1.pgm"), *second])
+    with pytest.raises(UserError, match="the budget of 1 openings in 24 hours is spent"):
+        faces(["identify", str(orl / "s1" / "1.pgm"), *second])
+    faces(["caller", "door-2", "--owner", str(some.owner), "--revoke"])
+    with pytest.raises(UserError, match="no longer"):
+        faces(["identify", str(orl / "s1" / "1.pgm"), *second])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, real_data):
+    """A face model trained for seconds on people 1 to 30 of ORL, as a file; it has never seen the others."""
+    from fedpriv.config.compose import compose_run
+    from fedpriv.faces.embed import export
+    from fedpriv.runner import run
+
+    folder = tmp_path_factory.mktemp("model")
+    config = compose_run(
+        "+experiment=orl_faces",
+        "data=orl",
+        f"data.root={real_data / 'orl_faces'}",
+        "+data.max_people=30",
+        "+model.outputs=32",
+        "federation.rounds=3",
+        "federation.clients=5",
+        "evaluation.test_subjects=5",
+        "evaluation.pictures=0",
+        "engine.workers=0",
+        "engine.threads=1",
+        "tracking=none",
+    )
+    run(config, output_dir=folder / "run")
+    export(str(folder / "run"), folder / "faces.npz")
+    return folder / "faces.npz"
+
+
+@pytest.mark.slow
+def test_identification_on_orl_is_that_of_plaintext_query_for_query(model, real_data, tmp_path):
+    from fedpriv.faces.caller import Asking
+    from fedpriv.faces.embed import load_embedder
+
+    orl = real_data / "orl_faces"
+    unseen = [f"s{number}" for number in range(31, 41)]
+    people = tmp_path / "people"
+    for name in unseen:
+        (people / name).mkdir(parents=True)
+        (people / name / "1.pgm").write_bytes((orl / name / "1.pgm").read_bytes())
+    fedpriv("keys", "new", "faces", folder=tmp_path)
+    embedder = load_embedder(str(model))
+    gallery = embedder.read([orl / name / "1.pgm" for name in unseen])
+    probes = embedder.read([orl / name / f"{image}.pgm" for name in unseen for image in range(2, 11)])
+    expected = [unseen[index] for index in (probes @ gallery.T).argmax(axis=1)]
+    right = [name for name in unseen for _ in range(2, 11)]
+    assert np.mean([one == other for one, other in zip(expected, right, strict=True)]) > 0.6
+    serve = ("serve", "--public", "keys-faces/public.key", "--dimension", 32)
+    with service(*serve, folder=tmp_path) as (server, _):
+        options = ("--model", model, "--server", server)
+        said = fedpriv("faces", "enroll", "--people", people, *options, folder=tmp_path)
+        assert said.startswith("enrolled 10: s31, s32")
+        fedpriv("faces", "caller", "door", "--budget", 1000, folder=tmp_path)
+        keyholder = ("keyholder", "--threshold", "-1")
+        with service(*keyholder, folder=tmp_path) as (holder, _):
+            plain = Asking(tmp_path / "faces-caller", server, holder, plain_probe=True)
+            assert [plain.identify(probe).name for probe in probes] == expected
+            hidden = Asking(tmp_path / "faces-caller", server, holder)
+            assert [hidden.identify(probe).name for probe in probes[::7]] == expected[::7]
+            pictures = [orl / "s40" / "10.pgm", orl / "s31" / "2.pgm"]
+            said = fedpriv(
+                *("faces", "identify", *pictures, *options, "--keyholder", holder, "--json"), folder=tmp_path
+            )
+            names = [json.loads(line)["name"] for line in said.splitlines()]
+            assert names == [expected[-1], expected[0]]
+        said = fedpriv(
+            *("faces", "identify", *pictures, *options, "--keyholder", holder), folder=tmp_path, status=2
+        )
+        assert said == f"fedpriv: {holder}: cannot be reached (Connection refused); is the service running?\n"
+    assert '"event": "stopped"' in (tmp_path / "serve.log").read_text()
+    scores = np.sort(probes @ gallery.T, axis=1)
+    assert (scores[:, -1] - scores[:, -2]).min() > 0  # no ties that would make the comparison arbitrary
+
+
+@pytest.mark.slow
+def test_services_speak_https_only_to_whom_they_should(tmp_path):
+    from fedpriv.relays.certificates import certificates
+
+    ca, made = certificates({"server": "127.0.0.1"})
+    certificate, key = made["server"]
+    for name, text in (("ca.pem", ca), ("tls.pem", certificate), ("tls.key", key)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    fedpriv("keys", "new", "faces", folder=tmp_path)
+    serve = ("serve", "--public", "keys-faces/public.key", "--dimension", 8)
+    tls = ("--certificate", "tls.pem", "--key", "tls.key")
+    with service(*serve, *tls, folder=tmp_path, ca=tmp_path / "ca.pem") as (url, _):
+        image = tmp_path / "a.pgm"
+        image.write_bytes(
+            b"P5 46 56 255\n" + bytes(np.random.default_rng(0).integers(0, 256, 46 * 56, np.uint8))
+        )
+        enrol = ("faces", "enroll", "a", image, "--model", "pixels:8", "--server", url)
+        assert "not trusted" in fedpriv(*enrol, folder=tmp_path, status=2)
+        assert fedpriv(*enrol, "--ca", "ca.pem", folder=tmp_path) == "enrolled 1: a\n"

@@ -1,0 +1,89 @@
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+
+from fedpriv.errors import UserError
+from fedpriv.he.tables.computing import write_sums
+from fedpriv.he.tables.opening import read_values
+from fedpriv.he.tables.partials import opener, private_noise, read_head, write_partial
+from fedpriv.he.tables.release import PrivateRelease
+from fedpriv.he.users.shares import UserShare, split
+from fedpriv.privacy.noise import FastSource
+from tests.he.tables.tables import encrypted, random_csv
+
+HOLDERS = 3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, owner):
+    made = tmp_path_factory.mktemp("partials")
+    encrypted(random_csv(made / "a.csv", 30, 7), owner)
+    for name in ("r", "other"):
+        write_sums(made / name, [made / "a.table"], owner.public, pairs=False)
+    (made / "keys").mkdir(mode=0o700)
+    for number, share in enumerate(split(owner, made / "keys", HOLDERS), 1):
+        write_partial(made / f"{number}.partial", made / "r", UserShare.load(share, "table"))
+    return made
+
+
+def partials(folder, numbers):
+    return [folder / f"{number}.partial" for number in numbers]
+
+
+def test_all_holders_together_open_what_the_whole_key_opens(folder, owner):
+    _, expected = read_values(folder / "r", owner.public, owner.decrypt_integers)
+    together = opener(partials(folder, [3, 1, 2]), folder / "r", owner.public)
+    _, found = read_values(folder / "r", owner.public, together)
+    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [1], [1, 2, 2], [1, 2, 3, 3]])
+def test_fewer_holders_or_one_twice_open_nothing(folder, owner, numbers):
+    with pytest.raises(UserError, match=r"holder [123] is missing or there twice"):
+        opener(partials(folder, numbers), folder / "r", owner.public)
+
+
+def test_an_answer_is_for_one_result_and_whole(folder, owner, tmp_path):
+    with pytest.raises(UserError, match="answers for another result"):
+        opener(partials(folder, [1, 2, 3]), folder / "other", owner.public)
+    data = bytearray((folder / "1.partial").read_bytes())
+    data[500] ^= 1
+    (tmp_path / "1").write_bytes(data)
+    with pytest.raises(UserError, match="damaged; ask the holder again"):
+        opener([tmp_path / "1", *partials(folder, [2, 3])], folder / "r", owner.public)
+    (tmp_path / "2").write_bytes(bytes(data[:300]))
+    with pytest.raises(UserError, match="damaged"):
+        opener([tmp_path / "2", *partials(folder, [2, 3])], folder / "r", owner.public)
+    with pytest.raises(UserError, match="is no holder's answer"):
+        opener([folder / "a.csv", *partials(folder, [2, 3])], folder / "r", owner.public)
+
+
+def test_an_answer_of_another_length_is_refused(folder, owner, tmp_path):
+    whole = (folder / "1.partial").read_bytes()
+    size, count = struct.unpack_from("<QQ", whole, 80)
+    for kept in (0, count - 1):
+        cut = whole[:88] + struct.pack("<Q", kept) + whole[96 : 96 + kept * size]
+        (tmp_path / "1").write_bytes(cut + hashlib.sha256(cut).digest())
+        with pytest.raises(UserError, match="an answer for another number"):
+            opener([tmp_path / "1", *partials(folder, [2, 3])], folder / "r", owner.public)
+
+
+def test_answers_are_the_owners_alone(folder):
+    assert (folder / "1.partial").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_noise_of_a_holder_is_in_what_opens_exactly(folder, owner, tmp_path):
+    head, expected = read_values(folder / "r", owner.public, owner.decrypt_integers)
+    release = PrivateRelease(head.schema, head.pairs, 1.0, 1e-6)
+    noise = private_noise(
+        release, read_head(folder / "r", owner.public), owner.public, HOLDERS, FastSource(1)
+    )
+    share = UserShare.load(folder / "keys" / "holder-2", "table")
+    write_partial(tmp_path / "2", folder / "r", share, noise)
+    together = opener([tmp_path / "2", *partials(folder, [1, 3])], folder / "r", owner.public)
+    _, found = read_values(folder / "r", owner.public, together)
+    for got, exact, added in zip(found, expected, noise, strict=True):
+        assert (got == exact + added).all()
+    assert any(np.any(added) for added in noise)
