@@ -41,7 +41,7 @@ class Matrix:
         return (
             not any(totals(self.rows).values())
             and not any(self.learned[name].better_than_chance for name in _HIDDEN if name in self.learned)
-            and all(row.accepted for row in self.controls.values())
+            and all(row.accepted >= least(name) for name, row in self.controls.items())
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -58,6 +58,7 @@ class Matrix:
                     else {
                         "attempted": control.attempted,
                         "accepted": control.accepted,
+                        "least": least(row.name),
                         "without": without(row.name),
                     },
                     "accepted_means": accepted_means(row.name),
@@ -115,7 +116,7 @@ def _print_legend(console: Console, found: Matrix) -> None:
     if found.controls:
         console.print("\nThe defence that was taken away:", highlight=False)
         for name in found.controls:
-            console.print(f"  {name}: {without(name)}", highlight=False, markup=False)
+            console.print(f"  {name}: {without(name)}{_rest(name)}", highlight=False, markup=False)
     if found.learned:
         console.print("\nWhat is learned of an image (value, and the same with images shuffled):")
         for each in found.learned.values():
@@ -133,6 +134,20 @@ def without(name: str) -> str:
     from fedpriv.attacks.relays.controls import WITHOUT  # needs all services: only where there are controls
 
     return WITHOUT[name].what
+
+
+def least(name: str) -> int:
+    """Return how many attempts the control of an attack must accept."""
+    from fedpriv.attacks.relays.controls import WITHOUT
+
+    return WITHOUT[name].least
+
+
+def _rest(name: str) -> str:
+    from fedpriv.attacks.relays.controls import WITHOUT
+
+    others = WITHOUT[name].others
+    return f"; at least {least(name)} accepted, for {others}" if others else ""
 
 
 def _marked(count: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.relays.attempt import Traffic
 from fedpriv.relays.client import Asked, Unanswered
 from fedpriv.relays.outgoing import plain_connection
 from fedpriv.serving.answers import Answer
@@ -29,8 +30,7 @@ class Load:
         shared_anew: images that were shared more than once.
         seconds: from the first question to the last answer.
         latencies: seconds of each image answered rightly, in the order of the answers.
-        sent_bytes: in bodies, by the client.
-        received_bytes: likewise.
+        traffic: of each image answered rightly; records may still come after a load has ended.
     """
 
     images: int = 0
@@ -38,8 +38,17 @@ class Load:
     shared_anew: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    sent_bytes: int = 0
-    received_bytes: int = 0
+    traffic: list[Traffic] = field(default_factory=list)
+
+    @property
+    def sent_bytes(self) -> int:
+        """In bodies, by the client."""
+        return sum(each.sent_bytes for each in self.traffic)
+
+    @property
+    def received_bytes(self) -> int:
+        """In records, until now."""
+        return sum(each.received_bytes for each in self.traffic)
 
     @property
     def per_second(self) -> float:
@@ -84,8 +93,7 @@ async def load(
             found.images += 1
             found.shared_anew += asked.attempts > 1
             found.latencies.append(asked.seconds)
-            found.sent_bytes += asked.sent_bytes
-            found.received_bytes += asked.received_bytes
+            found.traffic.append(asked.traffic)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):

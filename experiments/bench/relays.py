@@ -135,6 +135,7 @@ class _Run:
                     self._slices[way].append(await self._load(asks[way], self._slice_s, self._in_flight))
                     for name, value in (await asyncio.to_thread(self._counts)).items():
                         self._grown[way][name] += value - before.get(name, 0.0)
+            await ours.settle()  # the last records, for client_received
 
     async def _load(self, ask: Any, seconds: float, in_flight: int) -> Load:
         return await load(ask, self._images, self._expected, seconds, in_flight)

@@ -122,6 +122,7 @@ def _ask_relays(settings: Path, images: list[GreyImage], request: RelayedRequest
             asked += came
             if not any(isinstance(each, Asked) for each in came):
                 break
+        relays.settle()
     return asked + [Unanswered(NOT_ASKED, "the images before it got no answer")] * (len(images) - len(asked))
 
 

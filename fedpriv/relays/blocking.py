@@ -66,6 +66,10 @@ class BlockingClient:
         """
         return self._run(self._ask_many(images, models, most_in_flight))
 
+    def settle(self) -> None:
+        """Wait for the last records, see :meth:`RelayClient.settle`."""
+        self._run(self._client.settle())
+
     async def _ask_many(
         self, images: Sequence[NDArray[np.uint8]], models: Sequence[str], most_in_flight: int
     ) -> list[Asked | Unanswered]:

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.relays.attempt import UNREACHABLE, Attempt
+from fedpriv.relays.attempt import UNREACHABLE, Attempt, Traffic
 from fedpriv.relays.courier import Courier
 from fedpriv.relays.outgoing import connections
 from fedpriv.relays.sessions import Sessions, Unanswered, mend, now_ms
@@ -23,8 +23,8 @@ from fedpriv.sharing.session import ClientSession, SealedImage
 __all__ = ["Asked", "RelayClient", "Unanswered"]
 
 MOST_ATTEMPTS = 8
-_NEW_SESSION = {Cause.UNKNOWN_SESSION.label, Cause.EXPIRED_SESSION.label, Cause.UNEXPECTED_ID.label}
 _PAUSE_S = 0.1
+_SETTLE_S = 0.005
 _TLS_ENDS_S = 0.1
 
 
@@ -37,8 +37,8 @@ class Asked:
         number: the image's in its session.
         attempts: how often it was shared.
         seconds: from the call to the answer.
-        sent_bytes: of envelopes, retries included; HTTP's own not.
-        received_bytes: of records.
+        traffic: bytes of envelopes and records, retries included; HTTP's own not. The answer comes with
+            the first of its records: the others are counted when they come, see :meth:`RelayClient.settle`.
         relays: that its shares went through.
     """
 
@@ -46,9 +46,18 @@ class Asked:
     number: int
     attempts: int
     seconds: float
-    sent_bytes: int
-    received_bytes: int
+    traffic: Traffic
     relays: tuple[str, ...]
+
+    @property
+    def sent_bytes(self) -> int:
+        """Of envelopes."""
+        return self.traffic.sent_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """Of records, so far."""
+        return self.traffic.received_bytes
 
 
 class RelayClient:
@@ -58,6 +67,7 @@ class RelayClient:
         - An answer is the server's to this very image; nothing that a relay says can change it.
         - :meth:`ask` ends after ``timeout_s`` at the latest, with an answer or :class:`Unanswered`.
         - When the server lost the session, a new one is opened and the image shared anew in it.
+        - Relays that failed lately are left out, where the others are enough, see :class:`Faults`.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
@@ -69,6 +79,7 @@ class RelayClient:
         self.settings = settings
         self._sessions = Sessions(settings)
         self._couriers: dict[str, Courier] = {}
+        self._found = Cause.WINDOW_FULL.label, "others wait for their answers"
 
     async def __aenter__(self) -> Self:
         """Make ready; nothing is sent yet."""
@@ -111,41 +122,48 @@ class RelayClient:
             Unanswered: every retry is used up.
         """
         check_image(image)
-        begun = time.perf_counter()
+        begun, traffic = time.perf_counter(), Traffic()
         broken: ClientSession | None = None
-        cause, why, sent, received = UNREACHABLE, "", 0, 0
-        for attempts in range(1, MOST_ATTEMPTS + 1):
-            left = begun + self.settings.timeout_s - time.perf_counter()
-            try:
-                async with asyncio.timeout(max(left, 0.0)):
+        attempt: Attempt | None = None
+        found: tuple[str, str] | None = None
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                for attempts in range(1, MOST_ATTEMPTS + 1):
                     session, sealed = await self._seal(image, models, broken)
-            except TimeoutError:
-                if self._sessions.current in (None, broken):
-                    cause, hindrance = self._sessions.hindrance
-                    raise Unanswered(cause, f"no session: {hindrance}; {mend(cause)}") from None
-                break
-            left = begun + self.settings.timeout_s - time.perf_counter()
-            attempt = Attempt(session, sealed, self._couriers, min(left, self.settings.share_s))
-            try:
-                result = await attempt.result
-            finally:
-                attempt.close()
-                self._ended(session)
-                sent, received = sent + attempt.sent_bytes, received + attempt.received_bytes
-            if isinstance(result, bytes):
-                return Asked(
-                    _decoded(result),
-                    sealed.number,
-                    attempts,
-                    time.perf_counter() - begun,
-                    sent,
-                    received,
-                    tuple(share.relay for share in sealed.shares),
-                )
-            cause, why = result, f" ({attempt.detail})" if attempt.detail else ""
-            broken = session if cause in _NEW_SESSION else None
-            await asyncio.sleep(_PAUSE_S)
-        seconds = time.perf_counter() - begun
+                    attempt = Attempt(
+                        session,
+                        sealed,
+                        self._couriers,
+                        self.settings.share_s,
+                        self._sessions.faults,
+                        traffic,
+                    )
+                    try:
+                        result = await attempt.result
+                    finally:
+                        attempt.close()
+                        self._ended(session)
+                        # what came of this attempt, or of one before, is told when time is over in the next
+                        if attempt.cause is not None:
+                            found = self._found = attempt.cause, attempt.detail
+                    if isinstance(result, bytes):
+                        return Asked(
+                            _decoded(result),
+                            sealed.number,
+                            attempts,
+                            time.perf_counter() - begun,
+                            traffic,
+                            tuple(share.relay for share in sealed.shares),
+                        )
+                    found = self._found = result, attempt.detail
+                    broken = session if attempt.lost_session else None
+                    await asyncio.sleep(_PAUSE_S)
+        except TimeoutError:
+            if self._sessions.current in (None, broken):
+                raise self._sessions.unanswered() from None
+        # an image that found no room in the window waited for others, and for what they do
+        cause, why = found or ((UNREACHABLE, attempt.detail) if attempt else self._found)
+        seconds, why = time.perf_counter() - begun, f" ({why})" if why else ""
         raise Unanswered(cause, f"no answer in {seconds:.1f} s{why}; {mend(cause)}")
 
     async def session(self, other_than: ClientSession | None = None) -> ClientSession:
@@ -156,9 +174,19 @@ class RelayClient:
 
         Raises:
             UserError: the server names a relay that the settings do not.
-            Unanswered: the server refuses.
+            Unanswered: the server refuses, or ``timeout_s`` is over.
         """
-        return await self._sessions.get(other_than)
+        try:
+            async with asyncio.timeout(self.settings.timeout_s):
+                return await self._sessions.get(other_than)
+        except TimeoutError:
+            raise self._sessions.unanswered() from None
+
+    async def settle(self, seconds: float = 1.0) -> None:
+        """Wait until no record is owed any more, at most so long: what images cost is whole then."""
+        until = time.monotonic() + seconds
+        while not all(courier.idle for courier in self._couriers.values()) and time.monotonic() < until:
+            await asyncio.sleep(_SETTLE_S)
 
     async def _seal(
         self, image: NDArray[np.uint8], models: Sequence[str], broken: ClientSession | None
@@ -166,10 +194,11 @@ class RelayClient:
         """Seal in the open session, when its window has room; first come, first served."""
         async with self._sealing:
             while True:
-                session = await self.session(broken)
+                session = await self._sessions.get(broken)
                 name = session.terms.session
                 try:
-                    sealed = session.seal(image, models, now_ms())
+                    avoid = self._sessions.faults.avoided(session.scheme.t)
+                    sealed = session.seal(image, models, now_ms(), avoid=avoid)
                 except SharingError as error:
                     if error.cause is Cause.WINDOW_FULL and self._under_way.get(name):
                         self._progress.clear()

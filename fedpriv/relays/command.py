@@ -159,7 +159,7 @@ def _serve(arguments: list[str]) -> None:
     """Run one service with the settings that keys made for it."""
     from fedpriv.relays.serve import main as serve
 
-    serve(arguments)
+    serve(arguments, "fedpriv relays serve")
 
 
 def _describes(parser: argparse.ArgumentParser) -> None:

@@ -135,7 +135,7 @@ class Constellation:
         command = [
             *(self._prefix(service) if self._prefix else ()),
             *(sys.executable, "-m", "fedpriv.relays.serve", role_of(service)),
-            *("--settings", str(self.layout.settings(service)), "--with-parent"),
+            *("--settings", str(self.layout.settings(service)), "--with-parent", str(os.getpid())),
         ]
         with self.layout.log(service).open("ab") as log:
             self._processes[service] = subprocess.Popen(

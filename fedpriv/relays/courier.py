@@ -100,6 +100,11 @@ class Courier:
         self.submit(item, take)
         return await future
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or is under way."""
+        return not self._waiting and not self._under_way
+
     async def close(self) -> None:
         """Give up what waits and what is under way."""
         self._closed = True
@@ -164,11 +169,20 @@ class Courier:
                 batch[position][1](lost)
 
 
+async def read_most(stream: aiohttp.StreamReader, most: int) -> bytes:
+    """Return a body, or its first ``most`` bytes, in however many pieces it arrives."""
+    pieces = []
+    while most and (piece := await stream.read(most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
+
+
 async def refusal_text(response: aiohttp.ClientResponse) -> str:
     """Return what a service says of its refusal, from a service that may lie."""
     text = f"status {response.status}"
     with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, RecursionError):
-        found = json.loads(await response.content.read(_MOST_REFUSAL_BYTES))
+        found = json.loads(await read_most(response.content, _MOST_REFUSAL_BYTES))
         if isinstance(found, dict) and isinstance(found.get("cause"), str):
             text = f"{found['cause']}: {found.get('detail', '')}"
     return "".join(each if each.isprintable() else " " for each in text)[:300]

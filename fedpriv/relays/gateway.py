@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -10,16 +11,19 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from fedpriv.errors import UserError
+from fedpriv.relays.attempt import UNREACHABLE
 from fedpriv.relays.client import RelayClient, Unanswered
 from fedpriv.relays.logs import event
 from fedpriv.relays.metrics import ServiceMetrics
 from fedpriv.relays.service import IMAGES, Refused, new_service, refusals
 from fedpriv.relays.settings import ClientSettings, GatewaySettings
 from fedpriv.serving.answers import KINDS, as_dict
-from fedpriv.serving.image import read_image, within
+from fedpriv.serving.image import GreyImage, read_image, within
+from fedpriv.sharing.causes import Cause
 from fedpriv.sharing.payload import HEADER_BYTES
 
 _DECODERS = 2
+_CAUSES = frozenset({UNREACHABLE, *(cause.label for cause in Cause)})
 _PICTURES = ("image/png", "image/jpeg", "image/bmp", "image/webp", "image/x-portable-graymap")
 
 
@@ -79,7 +83,7 @@ def build_gateway(settings: GatewaySettings) -> FastAPI:
     @app.post(
         IMAGES,
         response_model=Answered,
-        responses=refusals(415, 422, 504),
+        responses=refusals(415, 422, 500, 504),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -99,24 +103,40 @@ def build_gateway(settings: GatewaySettings) -> FastAPI:
         if unknown := [each for each in wanted if each not in KINDS]:
             raise Refused(422, "models", f"models={unknown[0]!r}: ask for {', '.join(KINDS)}")
         client: RelayClient = request.app.state.client
-        body = await request.body()
+        try:
+            session = await client.session()
+        except UserError as error:
+            metrics.outcome("settings")
+            event("settings", logging.ERROR, detail=str(error))
+            raise Refused(500, "settings", str(error)) from error
+        except Unanswered as error:
+            raise _unanswered(error) from error
         try:
             async with request.app.state.decoders:
-                picture = await asyncio.to_thread(read_image, body, "picture")
-            session = await client.session()
-            image = within(picture, session.terms.payload_bytes - HEADER_BYTES)
+                most = session.terms.payload_bytes - HEADER_BYTES
+                image = await asyncio.to_thread(_small, await request.body(), most)
             asked = await client.ask(image, wanted)
         except UserError as error:
             metrics.outcome("refused")
             raise Refused(415, "picture", str(error)) from error
         except Unanswered as error:
-            metrics.outcome(error.cause)
-            event("unanswered", cause=error.cause)
-            raise Refused(504, error.cause, str(error).removeprefix(f"{error.cause}: ")) from error
+            raise _unanswered(error) from error
         metrics.outcome("answered")
         return JSONResponse(_content(asked.seconds, asked.attempts, asked.relays, as_dict(asked.answer)))
 
+    def _unanswered(error: Unanswered) -> Refused:
+        # relays are not trusted: what one of them calls its refusal is no name of a series
+        cause = error.cause if error.cause in _CAUSES else "other"
+        metrics.outcome(cause)
+        event("unanswered", cause=cause)
+        return Refused(504, cause, str(error).removeprefix(f"{error.cause}: "))
+
     return app
+
+
+def _small(body: bytes, most_pixels: int) -> GreyImage:
+    """Decode a picture and shrink it: what is large of it goes before the next one is decoded."""
+    return within(read_image(body, "picture"), most_pixels)
 
 
 def _content(

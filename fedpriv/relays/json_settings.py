@@ -6,11 +6,56 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from fedpriv.errors import FormatError, UserError
 
 _MOST_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """A number from ``least`` to ``most``."""
+
+    least: float
+    most: float
+
+    def fault(self, found: Any) -> str | None:
+        """Return what is wrong with a value, if anything."""
+        return None if self.least <= found <= self.most else f"give {self.least:g} to {self.most:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def fault(self, found: Any) -> str | None:
+        """Return what is wrong with a value, if anything."""
+        return None if found in self.words else f"give one of {', '.join(self.words)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class HttpUrl:
+    """The URL of a service; or, where a value is not given, none."""
+
+    def fault(self, found: Any) -> str | None:
+        """Return what is wrong with a value, if anything."""
+        try:
+            url = urlsplit(found)
+            good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        except ValueError:  # a port or an address that is none
+            good = False
+        return None if good or not found else "give a URL, e.g. http://127.0.0.1:8080"
+
+
+Port = Annotated[int, Between(0, 65535)]
+Count = Annotated[int, Between(1, 2**48 - 1)]
+Seconds = Annotated[float, Between(0.001, 1e9)]
+Level = Annotated[str, OneOf(("debug", "info", "warning", "error"))]
+Url = Annotated[str, HttpUrl()]
 
 
 class Readable:
@@ -21,7 +66,8 @@ class Readable:
         """Read a file.
 
         Guarantee:
-            - Every key is a field and every value of its type; what is missing has its default.
+            - Every key is a field and every value of its type and in its range; what is missing has its
+              default.
 
         Raises:
             UserError: naming file, field and value.
@@ -51,7 +97,7 @@ def _built(kind: Any, found: Any, path: Path, place: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(found, dict):
             raise FormatError(path, None, f"{place.rstrip('.') or 'settings'}: is no JSON object")
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, include_extras=True)
         if unknown := sorted(set(found) - set(hints)):
             raise FormatError(
                 path, None, f"{place}{unknown[0]}: no such setting; known are {', '.join(sorted(hints))}"
@@ -59,6 +105,12 @@ def _built(kind: Any, found: Any, path: Path, place: str) -> Any:
         values = {name: _built(hints[name], found[name], path, f"{place}{name}.") for name in found}
         return kind(**values)  # type: ignore[operator]
     name, origin = place.rstrip("."), typing.get_origin(kind)
+    if origin is Annotated:
+        kind, check = typing.get_args(kind)
+        value = _built(kind, found, path, place)
+        if (fault := check.fault(value)) is not None:
+            raise FormatError(path, None, f"{name}={json.dumps(found)}: {fault}")
+        return value
     if origin is types.UnionType:
         if found is None:
             return None
@@ -66,8 +118,9 @@ def _built(kind: Any, found: Any, path: Path, place: str) -> Any:
         return _built(kind, found, path, place)
     if origin is tuple and isinstance(found, list) and all(isinstance(each, str) for each in found):
         return tuple(found)
-    if origin is Mapping and isinstance(found, dict) and all(isinstance(v, str) for v in found.values()):
-        return found
+    if origin is Mapping and isinstance(found, dict):
+        value_kind = typing.get_args(kind)[1]
+        return {key: _built(value_kind, each, path, f"{place}{key}.") for key, each in found.items()}
     if kind is Path and isinstance(found, str) and found:
         return path.parent / found
     if kind is float and type(found) in (int, float) and 0 <= found < 1e9:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import aiohttp
 from fastapi import Response
 
-from fedpriv.relays.courier import TIMEOUT
+from fedpriv.relays.courier import TIMEOUT, read_most
 from fedpriv.relays.logs import event
 from fedpriv.relays.service import OCTETS, SESSIONS, Refused
 from fedpriv.sharing.causes import Cause
@@ -29,7 +29,7 @@ async def pass_handshake(
             timeout=TIMEOUT,
             allow_redirects=False,
         ) as reply:
-            content = await reply.content.read(_MOST_REPLY_BYTES)
+            content = await read_most(reply.content, _MOST_REPLY_BYTES)
             kind = reply.headers.get("content-type", OCTETS)
     except (aiohttp.ClientError, OSError) as error:
         event("not delivered", status=0, reason=str(error) or type(error).__name__)

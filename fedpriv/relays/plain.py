@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fedpriv.relays.attempt import Traffic
 from fedpriv.relays.client import Asked, Unanswered
 from fedpriv.relays.courier import Courier, NotDelivered
 from fedpriv.relays.outgoing import connections
@@ -58,4 +59,4 @@ class PlainClient:
             raise Unanswered(Cause(record[0]).label, "the model server refused the image")
         content = record[3 : 3 + int.from_bytes(record[1:3], "big")]
         seconds = time.perf_counter() - begun
-        return Asked(decode_answer(content), 0, 1, seconds, len(item), 1 + RECORD_BYTES, ())
+        return Asked(decode_answer(content), 0, 1, seconds, Traffic(len(item), 1 + RECORD_BYTES), ())

@@ -4,6 +4,7 @@ import argparse
 import os
 import resource
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -107,38 +108,61 @@ def server(app: FastAPI, settings: ServiceSettings) -> uvicorn.Server:
 
 
 def _end_with(parent: int) -> None:
-    # not PR_SET_PDEATHSIG: that one fires when the parent's thread ends, not its process
+    # not PR_SET_PDEATHSIG: that one fires when the parent's thread ends, not its process; and the parent is
+    # told by its number, for it may have gone while this process was still starting
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a service until SIGTERM or SIGINT; requests under way are ended first."""
-    parser = Parser("python -m fedpriv.relays.serve", description=__doc__)
+def main(arguments: Sequence[str] | None = None, program: str = "python -m fedpriv.relays.serve") -> None:
+    """Run a service until SIGTERM or SIGINT; requests under way are ended first.
+
+    Args:
+        arguments: of the command line; the process's own without.
+        program: how it was called, for help.
+    """
+    parser = Parser(program, description="Run one service with its settings.")
     parser.add_argument("role", choices=sorted(ROLES))
     parser.add_argument(
         "--settings", type=Path, required=True, metavar="FILE", help="JSON; names the secrets"
     )
     parser.add_argument(
-        "--with-parent", action="store_true", help="end when the process that started it is gone"
+        "--with-parent", type=int, metavar="PID", help="end when this process, which started it, is gone"
     )
     with command_line("fedpriv"):
         _serve(parser.parse_args(arguments))
 
 
 def _serve(options: argparse.Namespace) -> None:
-    if options.with_parent:
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if options.with_parent is not None:
+        threading.Thread(target=_end_with, args=(options.with_parent,), daemon=True).start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
     os.umask(0o077)
     app, settings = ROLES[options.role](options.settings)
     configure(settings.service or options.role, settings.log_level)
     running = server(app, settings)
-    running.run()
+    running.run(_listening(options.settings, settings))
     if not running.started:
         sys.exit(1)
+
+
+def _listening(path: Path, settings: ServiceSettings) -> list[socket.socket]:
+    """Return sockets at the address of the settings, so that one that is taken is told in one line."""
+    try:
+        found = socket.getaddrinfo(
+            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        places = dict.fromkeys((family, address[:2]) for family, _, _, _, address in found)
+        return [socket.create_server(address, family=family) for family, address in places]
+    except OSError as error:
+        # what the system says without the address, which create_server adds to it
+        why = str(error.strerror or error).partition(" (while")[0].lower()
+        raise UserError(
+            f"{path}: cannot listen on host={settings.host}, port={settings.port}: {why}; "
+            "end what listens there, or choose another address"
+        ) from error
 
 
 if __name__ == "__main__":

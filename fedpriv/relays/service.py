@@ -150,6 +150,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "The body is no image",
         422: "What is asked for is not offered, or not understood",
         431: "The headers are too large",
+        500: "The service's settings cannot work",
         503: "A bound is reached, or what is behind this service cannot be reached: come again",
         504: "No answer in time",
     }

@@ -8,7 +8,8 @@ import aiohttp
 
 from fedpriv.errors import UserError
 from fedpriv.relays.attempt import UNREACHABLE
-from fedpriv.relays.courier import TIMEOUT, refusal_text
+from fedpriv.relays.courier import read_most, refusal_text
+from fedpriv.relays.faults import Faults
 from fedpriv.relays.secret_files import read_secret
 from fedpriv.relays.settings import ClientSettings
 from fedpriv.sharing.causes import Cause, SharingError
@@ -18,6 +19,9 @@ from fedpriv.sharing.session import ClientSession
 _REPLY_BYTES = 1 << 16
 _PAUSE_S = 0.1
 _LEAST_LEFT_MS = 1000
+# a silent relay holds up a session for so long, then the next one is asked
+_TIMEOUT = aiohttp.ClientTimeout(total=3.0)
+_LABELS = {cause.label for cause in Cause}
 
 
 class Unanswered(Exception):
@@ -34,9 +38,10 @@ class Unanswered(Exception):
 
 
 class Sessions:
-    """Opens sessions and keeps the last one.
+    """Opens sessions and keeps the last one; who waits for one bounds how long.
 
     Attributes:
+        faults: which relays failed lately.
         current: the last session opened.
         hindrance: cause and detail for which the last attempt to open one failed.
     """
@@ -62,6 +67,7 @@ class Sessions:
                 f"client: {self._scheme.n} shares need as many relays, not {len(settings.relays)}"
             )
         self._credentials = Credentials(key_id, read_secret(settings.secret_file, 32))
+        self.faults = Faults(settings.relays)
         self.current: ClientSession | None = None
         self.hindrance = UNREACHABLE, "no relay has answered yet"
 
@@ -82,37 +88,49 @@ class Sessions:
 
         Raises:
             UserError: the server names a relay that the settings do not.
-            Unanswered: the server refuses, or no relay answers.
+            Unanswered: the server refuses.
         """
-        until = time.monotonic() + self._settings.timeout_s
         while True:
-            refused: list[str] = []
+            refused: list[tuple[str, str]] = []
             names = list(self._settings.relays)
             random.shuffle(names)  # spreads load, hides nothing
-            for name in names:
+            for name in self.faults.last(names):
                 opened = await self._open_through(self._settings.relays[name])
                 if isinstance(opened, ClientSession):
                     if missing := set(opened.terms.relays) - set(self._settings.relays):
                         raise UserError(f"relays: the server has {sorted(missing)[0]!r}, name its URL too")
                     return opened
                 cause, why, final = opened
-                self.hindrance = cause, why
+                if cause == UNREACHABLE:
+                    self.faults.failed(name)
                 if final:
-                    refused.append(cause)
-            if len(refused) == len(names) or time.monotonic() >= until:
-                raise Unanswered(cause, f"no session: {why}; {mend(cause)}")
+                    refused.append((cause, why))
+                self.hindrance = refused[0] if refused else (cause, why)
+            if len(refused) == len(names):
+                raise self.unanswered()
             await asyncio.sleep(_PAUSE_S)
+
+    def unanswered(self) -> Unanswered:
+        """Return the error that names :attr:`hindrance`."""
+        cause, why = self.hindrance
+        return Unanswered(cause, f"no session: {why}; {mend(cause)}")
 
     async def _open_through(self, url: str) -> ClientSession | tuple[str, str, bool]:
         opening = ClientOpening(self._server_public, self._credentials, self._scheme, now_ms())
         try:
             async with self._http.post(
-                f"{url.rstrip('/')}/v1/sessions", data=opening.message, timeout=TIMEOUT, allow_redirects=False
+                f"{url.rstrip('/')}/v1/sessions",
+                data=opening.message,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    cause, _, detail = (await refusal_text(response)).partition(": ")
+                    text = await refusal_text(response)
+                    cause, _, detail = text.partition(": ")
+                    if cause not in _LABELS:
+                        return UNREACHABLE, f"{url}: {text}", response.status < 500
                     return cause, detail or cause, response.status < 500
-                reply = await response.content.read(_REPLY_BYTES)
+                reply = await read_most(response.content, _REPLY_BYTES)
             return opening.finish(reply, now_ms(), round(self._settings.share_s * 1000))
         except (aiohttp.ClientError, OSError) as error:
             return UNREACHABLE, f"{url}: {str(error) or type(error).__name__}", False
@@ -123,6 +141,9 @@ class Sessions:
 _MENDS = {
     UNREACHABLE: "see that the relays run",
     Cause.BUSY.label: "see that the model server runs and is not overloaded",
+    Cause.INCOMPLETE.label: "see which relay is down",
+    Cause.EXPIRED.label: "set this machine's clock, or raise share_s",
+    Cause.FAILED.label: "see the model server's log",
     Cause.UNKNOWN_CLIENT.label: "enrol this client's key with the model server",
     Cause.NOT_AUTHENTIC.label: "server_public or the secret is not the model server's",
     Cause.CLOCK_SKEW.label: "set this machine's clock",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedpriv.errors import UserError
-from fedpriv.relays.json_settings import Readable
+from fedpriv.relays.json_settings import Count, Level, Port, Readable, Seconds, Url
 from fedpriv.sharing.scheme import Scheme
 
 
@@ -33,20 +33,20 @@ class HttpLimits(Readable):
         max_requests: at once (503); health and metrics are always answered.
         max_connections: beyond them new ones are closed.
         header_s: from a connection's first byte, or its opening, to the end of its headers.
-        body_s: from there to the end of the body (408).
+        body_s: from there to the end of the body (408); and how long an answer may wait to be read.
         idle_s: how long a connection is kept between requests.
         shutdown_s: how long requests may go on after SIGTERM.
     """
 
-    max_body_bytes: int = 1 << 20
-    max_header_bytes: int = 16 << 10
-    max_waiting_bytes: int = 64 << 20
-    max_requests: int = 4096
-    max_connections: int = 8192
-    header_s: float = 5.0
-    body_s: float = 5.0
-    idle_s: float = 75.0
-    shutdown_s: float = 10.0
+    max_body_bytes: Count = 1 << 20
+    max_header_bytes: Count = 16 << 10
+    max_waiting_bytes: Count = 64 << 20
+    max_requests: Count = 4096
+    max_connections: Count = 8192
+    header_s: Seconds = 5.0
+    body_s: Seconds = 5.0
+    idle_s: Seconds = 75.0
+    shutdown_s: Seconds = 10.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class ServiceSettings(Readable):
     """
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Port = 8080
     service: str = ""
     tls: TlsSettings = field(default_factory=TlsSettings)
     http: HttpLimits = field(default_factory=HttpLimits)
-    log_level: str = "info"
+    log_level: Level = "info"
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class RelaySettings(ServiceSettings):
 
     name: str = ""
     key_file: Path = Path("relay.key")
-    model_server: str = ""
+    model_server: Url = ""
     ca: Path | None = None
-    upstream_requests: int = 64
+    upstream_requests: Count = 64
 
 
 @dataclass(frozen=True)
@@ -121,18 +121,18 @@ class ModelServerSettings(ServiceSettings):
     models: tuple[str, ...] = ()
     tracking_uri: str | None = None
     allow_plain: bool = False
-    max_skew_s: float = 30.0
-    window: int = 256
-    payload_bytes: int = 4104
-    session_s: float = 3600.0
-    set_timeout_s: float = 5.0
-    hold_s: float = 1.0
-    retention_s: float = 30.0
-    max_sessions: int = 1024
-    max_client_sessions: int = 8
-    max_partial_bytes: int = 64 << 20
-    max_client_bytes: int = 16 << 20
-    most_batch: int = 64
+    max_skew_s: Seconds = 30.0
+    window: Count = 256
+    payload_bytes: Count = 4104
+    session_s: Seconds = 3600.0
+    set_timeout_s: Seconds = 5.0
+    hold_s: Seconds = 1.0
+    retention_s: Seconds = 30.0
+    max_sessions: Count = 1024
+    max_client_sessions: Count = 8
+    max_partial_bytes: Count = 64 << 20
+    max_client_bytes: Count = 16 << 20
+    most_batch: Count = 64
     batch_wait_s: float = 0.0005
 
 
@@ -153,16 +153,16 @@ class ClientSettings(Readable):
         upstream_requests: how many requests to one relay at once.
     """
 
-    relays: Mapping[str, str] = field(default_factory=dict)
+    relays: Mapping[str, Url] = field(default_factory=dict)
     server_public: str = ""
     key_id: str = ""
     secret_file: Path = Path("client.key")
-    shares: int = 3
+    shares: Count = 3
     threshold: int | None = None
     ca: Path | None = None
-    timeout_s: float = 30.0
-    share_s: float = 10.0
-    upstream_requests: int = 16
+    timeout_s: Seconds = 30.0
+    share_s: Seconds = 10.0
+    upstream_requests: Count = 16
 
     @property
     def scheme(self) -> Scheme:
@@ -202,7 +202,7 @@ class AdversarySettings(ServiceSettings):
         most_captured: bytes kept; then the oldest go.
     """
 
-    upstream: str = ""
+    upstream: Url = ""
     name: str = ""
     key_file: Path | None = None
     ca: Path | None = None

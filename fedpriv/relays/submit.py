@@ -1,7 +1,10 @@
 """Pictures to a gateway, answers printed and drawn: what ``fedpriv relays submit`` does."""
 
 import http.client
+import io
 import json
+import os
+import stat
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from fedpriv.errors import UserError
+from fedpriv.formats.identity_folder import MAX_FILE_BYTES
 from fedpriv.relays.outgoing import plain_connection
 from fedpriv.serving.answers import Answer, Emotion, Gaze
-from fedpriv.serving.image import read_image, within
+from fedpriv.serving.image import GreyImage, as_picture, read_image, within
 from fedpriv.serving.overlay import draw_answer
 
 _TIMEOUT_S = 60.0
@@ -25,6 +29,10 @@ def submit(
 ) -> Iterator[str]:
     """Ask about pictures one after another and draw each answer.
 
+    Guarantee:
+        - Sizes and names of all files are checked before the first is asked about.
+        - A picture leaves this machine decoded, grey and with sides of at most 128.
+
     Args:
         url: of a gateway.
         images: files.
@@ -36,18 +44,20 @@ def submit(
         One line per picture.
 
     Raises:
-        UserError: a file cannot be read, or the gateway refuses or cannot be reached.
+        UserError: a file cannot be read, two answers would be drawn in one file, or the gateway refuses
+            or cannot be reached.
     """
     plain_connection(url, ca, _TIMEOUT_S)  # connects to nothing yet: a mistake in the URL shows first
+    targets = _targets(images, folder)
     for path in images:
-        content = _content(path)
-        picture = read_image(content, path)
-        found = _ask(plain_connection(url, ca, _TIMEOUT_S), url, content, models)
+        _check_file(path)
+    for path, target in targets.items():
+        picture = within(read_image(_content(path), path), _DRAWN_PIXELS)
+        found = _ask(plain_connection(url, ca, _TIMEOUT_S), url, _png(picture), models)
         answer = _answer(found["answer"])
-        target = (folder or path.parent) / f"{path.stem}.answer.png"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            drawn = draw_answer(within(picture, _DRAWN_PIXELS), answer, caption=path.name)
+            drawn = draw_answer(picture, answer, caption=path.name)
             temporary = target.with_name(f".{target.name}")
             drawn.save(temporary, "PNG")
             temporary.replace(target)
@@ -56,11 +66,54 @@ def submit(
         yield f"{path}: {_words(answer)}  ({found['milliseconds']:.1f} ms, drawn in {target})"
 
 
-def _content(path: Path) -> bytes:
+def _targets(images: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
+    """Return where the answer to each picture is drawn: each in a file of its own."""
+    asked = {_name(path) for path in images}
+    drawn: dict[str, Path] = {}
+    targets: dict[Path, Path] = {}
+    for path in images:
+        target = (folder or path.parent) / f"{path.stem}.answer.png"
+        name = _name(target)
+        if name in asked:
+            raise UserError(f"{target}: is where the answer to {path} is drawn; do not ask about it too")
+        if name in drawn:
+            raise UserError(
+                f"{path}: its answer and that to {drawn[name]} would both be drawn in {target}; "
+                "ask about one at a time, each with --pictures of its own"
+            )
+        drawn[name] = path
+        targets[path] = target
+    return targets
+
+
+def _name(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - resolve() raises at a circle of links
+
+
+def _check_file(path: Path) -> None:
     try:
-        return path.read_bytes()
+        found = path.stat()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a picture") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: is no file; name a picture")
+    if found.st_size > MAX_FILE_BYTES:
+        raise UserError(f"{path}: {found.st_size} bytes, the limit is {MAX_FILE_BYTES}; save it smaller")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a picture") from error
+
+
+def _png(picture: GreyImage) -> bytes:
+    """Return what a gateway needs of a picture: a few kilobytes, and nothing that its file told besides."""
+    found = io.BytesIO()
+    as_picture(picture).save(found, "PNG")
+    return found.getvalue()
 
 
 def _ask(connection: http.client.HTTPConnection, url: str, content: bytes, models: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,6 +88,7 @@ class ClientSession:
         models: Sequence[str],
         now_ms: int,
         *,
+        avoid: Collection[str] = (),
         random: RandomBytes = secure_bytes,
     ) -> SealedImage:
         """Cut an image into shares and seal each to the server.
@@ -100,17 +101,19 @@ class ClientSession:
             image: (height, width) uint8 grey.
             models: names of the models wanted, at least one.
             now_ms: the client's clock.
+            avoid: relays that are down: numbers whose schedule leaves fewer than t others are passed over,
+                for ever, but for one where no number of half a window is better.
             random: for tests.
 
         Raises:
             UserError: when the image does not fit, or a model is not offered.
-            SharingError: ``window_full`` when half a window of images waits beyond the last answer,
-                ``expired_session``.
+            SharingError: ``window_full`` when half a window of images waits beyond the last answer, those
+                passed over included, ``expired_session``.
             ValueError: for another shape or dtype, or no model.
             RuntimeError: in a process forked from the one that opened the session.
         """
         content = payload.pack(image, self._positions(models), self.terms.payload_bytes)
-        number = self._take_number(now_ms)
+        number = self._take_number(now_ms, avoid)
         slot = self._schedule.slot(number)
         salt = random(SALT_BYTES)
         commitment = commit(salt, content)
@@ -146,15 +149,23 @@ class ClientSession:
                 raise UserError(f"models: {model!r} is not served; ask for {', '.join(offered)}")
         return tuple(offered.index(model) for model in models)
 
-    def _take_number(self, now_ms: int) -> int:
+    def _take_number(self, now_ms: int, avoid: Collection[str]) -> int:
         if os.getpid() != self._process:
             raise RuntimeError("a session does not outlive a fork: open one in each process")
         if now_ms >= self.ends_ms:
             raise SharingError(Cause.EXPIRED_SESSION, "open a new session")
         with self._lock:
-            if self._next - self._answered > self.terms.window // 2:
+            beyond = self._answered + 1 + self.terms.window // 2
+            number = self._next
+            if avoid:
+                without = (each for each in range(self._next, beyond) if self._does_without(avoid, each))
+                number = next(without, self._next if self._next == self._answered + 1 else beyond)
+            if number >= beyond:
                 raise SharingError(
                     Cause.WINDOW_FULL, f"{self._next - 1 - self._answered} images wait beyond the last answer"
                 )
-            self._next += 1
-            return self._next - 1
+            self._next = number + 1
+            return number
+
+    def _does_without(self, avoid: Collection[str], number: int) -> bool:
+        return len(set(self._schedule.slot(number).relays) - set(avoid)) >= self.scheme.t

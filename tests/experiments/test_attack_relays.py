@@ -39,6 +39,7 @@ def test_json_has_what_was_promised() -> None:
     (row,) = replace(GOOD, controls={"tamper_body": control}).as_json()["attacks"]
     assert (row["control"]["attempted"], row["control"]["accepted"]) == (12, 7)
     assert row["control"]["without"]
+    assert row["control"]["least"] == 12
     assert (found["accepted_total"], found["honest_lost_total"], found["learned"]) == (0, 0, {})
 
 
@@ -48,7 +49,10 @@ def test_json_has_what_was_promised() -> None:
         ([ROW], {}, True),
         ([ROW, replace(ROW, accepted=1)], {}, False),
         ([replace(ROW, honest_lost=1)], {}, False),
-        ([ROW], {"tamper_body": replace(ROW, accepted=5)}, True),
+        ([ROW], {"tamper_body": replace(ROW, attempted=12, accepted=12)}, True),
+        ([ROW], {"tamper_body": replace(ROW, attempted=12, accepted=11)}, False),
+        ([ROW], {"tamper_header": replace(ROW, attempted=12, accepted=2)}, True),
+        ([ROW], {"tamper_header": replace(ROW, attempted=12, accepted=1)}, False),
         ([ROW], {"tamper_body": ROW}, False),
     ],
 )

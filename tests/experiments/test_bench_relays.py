@@ -58,6 +58,7 @@ def test_bytes_are_those_of_three_envelopes_whoever_counts_them(found):
     assert traffic["pixels"] == 36 * 60
     # the client, the relays and the model server count for themselves; nothing was sent twice
     assert traffic["client_sent"] == traffic["relays_took"] == traffic["model_server_took"]
+    assert traffic["client_received"] == 3 * 514  # a record for each, whenever it came
     assert traffic["least"] < traffic["client_sent"] < 1.05 * traffic["least"]
     # one batch of envelopes at most for each share, and every image needs some request
     for hop in ("to_relays", "to_model_server"):

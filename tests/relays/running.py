@@ -20,12 +20,12 @@ from fedpriv.relays.settings import ClientSettings
 class Running:
     """Starts services on free ports; each can be stopped and started again at its port."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.plan = plan
         self.layout = make_folder(folder, plan)
         self.apps: dict[str, Any] = {}
         self._servers: dict[str, tuple[uvicorn.Server, Any]] = {}
-        self._loop = asyncio.new_event_loop()
+        self._loop = loop or asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> "Running":

@@ -67,3 +67,27 @@ def test_a_handshake_whose_server_falls_silent_is_refused():
 
     with pytest.raises(Refused, match="the model server cannot be reached"):
         asyncio.run(asked())
+
+
+def test_a_handshake_whose_reply_comes_in_pieces_is_passed_on_whole():
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(HEAD)
+        for piece in (bytes(100), b"\1" * 900, b"\2" * 28):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    async def asked() -> bytes:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, connections() as http:
+            found = bytes((await passing.pass_handshake(http, url, b"hello", {}, "the model server")).body)
+            await ended.wait()
+            return found
+
+    ended = asyncio.Event()
+    assert asyncio.run(asked()) == bytes(100) + b"\1" * 900 + b"\2" * 28

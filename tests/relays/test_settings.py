@@ -2,6 +2,7 @@
 
 import json
 import stat
+import typing
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ from fedpriv.relays.settings import (
         ('{"key_file": ""}', 'key_file=""'),
         ('{"http": {"body_s": NaN}}', "http.body_s=NaN"),
         ('{"tls": 3}', "tls: is no JSON object"),
+        ('{"port": 99999}', "port=99999: give 0 to 65535"),
+        ('{"log_level": "loud"}', 'log_level="loud": give one of debug, info, warning, error'),
+        ('{"upstream_requests": 0}', "upstream_requests=0: give 1 to"),
+        ('{"http": {"body_s": 0}}', "http.body_s=0: give 0.001 to"),
+        ('{"http": {"max_requests": 0}}', "http.max_requests=0: give 1 to"),
+        ('{"model_server": "nonsense"}', 'model_server="nonsense": give a URL'),
+        ('{"model_server": "ftp://x"}', 'model_server="ftp://x": give a URL'),
+        ('{"model_server": "http://x:99999"}', 'model_server="http://x:99999": give a URL'),
+        ('{"model_server": "http://[x"}', 'model_server="http://[x": give a URL'),
         ("[" * 100_000, "is no JSON"),
     ],
 )
@@ -45,6 +55,31 @@ def test_settings_that_are_wrong_are_named(tmp_path, text, named) -> None:
         RelaySettings.read(path)
     assert named in str(caught.value)
     assert "relay.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"),
+    [
+        (ModelServerSettings, '{"most_batch": 0}', "most_batch=0: give 1 to"),
+        (ModelServerSettings, '{"session_s": 0.0}', "session_s=0.0: give 0.001 to"),
+        (ClientSettings, '{"timeout_s": 0}', "timeout_s=0: give 0.001 to"),
+        (ClientSettings, '{"relays": {"a": "http://x", "b": "nonsense"}}', 'relays.b="nonsense": give a URL'),
+        (ClientSettings, '{"relays": {"a": 3}}', "relays.a=3: is no str"),
+        (AdversarySettings, '{"upstream": "//x"}', 'upstream="//x": give a URL'),
+    ],
+)
+def test_settings_out_of_range_are_named(tmp_path, kind, text, named) -> None:
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        kind.read(tmp_path / "settings.json")
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [HttpLimits, RelaySettings, ModelServerSettings, ClientSettings])
+def test_no_number_is_without_a_range(kind) -> None:
+    """But the one wait that may be none."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    assert {name for name, hint in hints.items() if hint in (int, float)} <= {"batch_wait_s"}
 
 
 def test_missing_settings_have_defaults_and_paths_are_beside_the_file(tmp_path) -> None:

@@ -1,5 +1,8 @@
 """The model server's core: its window and its bounds."""
 
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -143,6 +146,21 @@ def test_closed_ids_in_the_window_are_remembered_whatever_the_bound():
     assert [refused(assembler, *forge(server, number)[0]) for number in range(4)] == [Cause.ALREADY_USED] * 4
     for number in (7, 11):  # the window passes them
         assert isinstance(assembler.accept(*forge(server, number)[0], NOW), Waiting)
+
+
+def test_a_session_whose_closed_ids_are_at_their_bound_takes_no_more_than_is_said():
+    _, server, assembler = started(window=256)
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(127, 40 * 127, 127):  # each passes over as many unseen as the window allows
+            assert isinstance(assembler.accept(*forge(server, number)[0], NOW), Waiting)
+        assembler.expire(NOW + 10_000)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 348_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_sessions_are_bounded():

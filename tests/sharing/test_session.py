@@ -183,3 +183,33 @@ def test_secrets_do_not_show_when_printed():
     credentials = Credentials.generate()
     assert repr(credentials.secret) not in repr(credentials)
     assert credentials != Credentials.generate()
+
+
+def test_numbers_whose_relays_are_down_are_passed_over_as_long_as_the_window_lasts():
+    client, server = open_session(ADDITIVE, window=64)
+    down = RELAYS[0]
+    without = [number for number in range(64) if down not in server.schedule.slot(number).relays]
+    within = [number for number in without if number < 32]
+    for number in within:
+        sealed = client.seal(picture(), ("gaze",), NOW, avoid={down})
+        assert sealed.number == number
+        assert down not in {share.relay for share in sealed.shares}
+    with pytest.raises(SharingError) as refused:
+        client.seal(picture(), ("gaze",), NOW, avoid={down})
+    assert refused.value.cause is Cause.WINDOW_FULL
+    client.open_answer(sealed.number, answered(server, sealed))
+    assert client.seal(picture(), ("gaze",), NOW, avoid={down}).number in without
+
+
+def test_a_window_without_any_number_that_does_is_no_reason_to_stop():
+    client, _ = open_session(ADDITIVE, window=64)
+    assert client.seal(picture(), ("gaze",), NOW, avoid=set(RELAYS)).number == 0
+    with pytest.raises(SharingError):  # the one before may yet be answered
+        client.seal(picture(), ("gaze",), NOW, avoid=set(RELAYS))
+    assert client.seal(picture(), ("gaze",), NOW).number == 1
+
+
+def test_shares_that_may_be_missing_pass_nothing_over():
+    client, _ = open_session(SHAMIR, window=16)
+    for number in range(8):
+        assert client.seal(picture(), ("gaze",), NOW, avoid={RELAYS[0]}).number == number

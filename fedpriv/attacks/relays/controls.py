@@ -8,21 +8,16 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from uvicorn.protocols.http.flow_control import FlowControl
 
+from fedpriv.attacks.relays import absent
 from fedpriv.attacks.relays.matrix import Row, run_one
 from fedpriv.attacks.relays.scene import Scene, scene
 from fedpriv.attacks.relays.weakened import Weakened
-from fedpriv.relays import attempt, client, limits, mac, model_server, protocol, relay
-from fedpriv.sharing import answer, assembler
-from fedpriv.sharing.admission import Admission
-from fedpriv.sharing.causes import Cause, SharingError
-from fedpriv.sharing.commitment import SALT_BYTES
-from fedpriv.sharing.envelope import HEADER_BYTES, TAG_BYTES, Header, cut_batch, read_header
-from fedpriv.sharing.handshake import nonce
+from fedpriv.relays import attempt, client, protocol
+from fedpriv.sharing import answer
 from fedpriv.sharing.held import HeldSession
 from fedpriv.sharing.room import Room
-from fedpriv.sharing.schedule import Slot
 
 ATTEMPTS = 12
 
@@ -34,11 +29,15 @@ class Without(NamedTuple):
         what: in words.
         changes: what to put in its place: object, name of attribute, value.
         prepare: what the attacker has instead, or the services do.
+        least: how many of :data:`ATTEMPTS` must be accepted.
+        others: what still refuses the rest, where not all must be.
     """
 
     what: str
     changes: tuple[tuple[Any, str, Any], ...] = ()
     prepare: Callable[[Scene, Weakened], None] | None = None
+    least: int = ATTEMPTS
+    others: str = ""
 
 
 async def run_controls(services: Weakened, names: Iterable[str], attempts: int = ATTEMPTS) -> dict[str, Row]:
@@ -71,153 +70,91 @@ def _changed(changes: Iterable[tuple[Any, str, Any]]) -> Iterator[None]:
         yield
 
 
-def _never_closed(held: HeldSession, number: int) -> bool:
-    return False
-
-
-def _never_expires(envelope: bytes) -> Header:
-    return read_header(envelope)._replace(expiry_ms=1 << 62)
-
-
-def _opened_unchecked(
-    cipher: ChaCha20Poly1305, envelope: bytes, number: int, share: int
-) -> tuple[bytes, bytes]:
-    """Open without looking at the tag: to seal a stream cipher's text again is to open it."""
-    name = nonce(number << 8 | share)
-    opened = cipher.encrypt(name, envelope[HEADER_BYTES:-TAG_BYTES], None)[:-TAG_BYTES]
-    return opened[:SALT_BYTES], opened[SALT_BYTES:]
-
-
-class _Any(str):
-    """The name of every relay."""
-
-    __slots__ = ()
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-
-_find = HeldSession.find
-
-
-def _through_any_relay(held: HeldSession, image: bytes) -> Slot | None:
-    slot = _find(held, image)
-    return slot and slot._replace(relays=(_Any("any"),) * len(slot.relays))
-
-
-def _believed(headers: Any, keys: Any, path: str, body: bytes, now_ms: int, max_skew_ms: int) -> str | None:
-    return str(headers.get(mac.NAME, next(iter(keys))))
-
-
-def _any_clock(admission: Admission, ephemeral: bytes, clock_ms: int, now_ms: int) -> None:
-    return None
-
-
-def _unbounded(room: Room, client: bytes, count: int) -> None:
-    room._clients[client] += count
-    room.total += count
-
-
-def _whole_batch(body: bytes) -> list[bytes]:
-    return cut_batch(body, most=255)
-
-
-async def _received(middleware: limits.LimitsMiddleware, scope: Any, receive: Any) -> bytes:
-    pieces = []
-    while True:
-        message = await receive()
-        pieces.append(message.get("body", b""))
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return b"".join(pieces)
-
-
-def _no_clock(connection: protocol.BoundedProtocol) -> None:
-    return None
-
-
-def _any_answer(cipher: ChaCha20Poly1305, name: bytes, image: bytes, number: int, sealed: bytes) -> bytes:
-    """Open the answer to any image of the session, without looking at its tag."""
-    for other in range(256):
-        padded = cipher.encrypt(nonce(other), sealed[:-TAG_BYTES], None)[:-TAG_BYTES]
-        content = padded[2 : 2 + int.from_bytes(padded[:2], "big")]
-        if content.startswith(b'{"') and content.endswith(b"}"):
-            return content
-    raise SharingError(Cause.NOT_AUTHENTIC, "no answer of this session")
-
-
-def _never_again(sending: attempt.Attempt, which: int, pause_s: float) -> None:
-    return None
-
-
-def _keeps_sessions(scene: Scene, services: Weakened) -> None:
-    """A server that keeps its sessions over a restart, and not what they had accepted."""
-
-    def forget() -> None:
-        kept = services.apps["model_server"].state.intake._assembler._sessions
-        for name, held in kept.items():
-            kept[name] = HeldSession(held.session, held.used_ms, 4096)
-
-    services.on_restart = forget
-
-
-def _knows_secret(scene: Scene, services: Weakened) -> None:
-    scene.known_secret = True
-
-
-def _holds_all(scene: Scene, services: Weakened) -> None:
-    scene.opened_pieces = scene.plan.shares
-
-
-_NO_MEMORY = (HeldSession, "is_closed", _never_closed)
-_NO_EXPIRY = (assembler, "read_header", _never_expires)
-_NO_TAGS = (assembler, "open_share", _opened_unchecked)
-_NO_REMEMBERING = (Admission, "_remember", _any_clock)
-_NO_SIGNATURE = (mac, "verify", _believed)
-_NO_LIMITS = (
-    (limits.LimitsMiddleware, "_receive", _received),
-    (protocol.BoundedProtocol, "_expect_headers", _no_clock),
-    (relay, "cut_batch", _whole_batch),
-    (model_server, "cut_batch", _whole_batch),
-)
-_UNSEALED = Without("pieces are opened without their authentication", (_NO_TAGS,))
+_UNSEALED = Without("pieces are opened without their authentication", (absent.NO_TAGS,))
+_HALF = ATTEMPTS // 2
 
 WITHOUT: dict[str, Without] = {
-    "replay_while_next": Without("the server forgets which images it had", (_NO_MEMORY,)),
-    "replay_later": Without("the server forgets which images it had", (_NO_MEMORY,)),
-    "replay_other_session": _UNSEALED,
-    "replay_after_expiry": Without("no expiry, and used images are forgotten", (_NO_EXPIRY, _NO_MEMORY)),
-    "replay_after_restart": Without(
-        "sessions outlive the restart, what they used does not", (), _keeps_sessions
+    "replay_while_next": Without("the server forgets which images it had", (absent.NO_MEMORY,)),
+    "replay_later": Without("the server forgets which images it had", (absent.NO_MEMORY,)),
+    "replay_other_session": _UNSEALED._replace(
+        least=_HALF, others="ids of one session are unexpected in the other, unless they are changed too"
     ),
-    "replayed_handshake": Without("first messages are not remembered", (_NO_REMEMBERING,)),
-    "reorder": Without("clients open any image's answer", ((answer, "open_answer", _any_answer),)),
+    "replay_after_expiry": Without(
+        "no expiry, and used images are forgotten", (absent.NO_EXPIRY, absent.NO_MEMORY)
+    ),
+    "replay_after_restart": Without(
+        "sessions outlive the restart, what they used does not", (), absent.keeps_sessions
+    ),
+    "replayed_handshake": Without("first messages are not remembered", (absent.NO_REMEMBERING,)),
+    "reorder": Without("clients open any image's answer", ((answer, "open_answer", absent.any_answer),)),
     "splice_two_images": _UNSEALED,
     "swap_share_index": _UNSEALED,
-    "duplicate": Without("the server forgets which images it had", (_NO_MEMORY,)),
+    "duplicate": Without("the server forgets which images it had", (absent.NO_MEMORY,)),
     "drop": Without(
         "clients do not try again",
-        ((attempt.Attempt, "_again", _never_again), (client, "MOST_ATTEMPTS", 1)),
+        ((attempt.Attempt, "_again", absent.never_again), (client, "MOST_ATTEMPTS", 1)),
+        least=8,
+        others="pieces whose answer alone is lost were taken",
     ),
-    "tamper_header": _UNSEALED,
+    "tamper_header": _UNSEALED._replace(
+        least=2,
+        others="of 11 fields only expiry and commitment are in no check of their own, each tried once",
+    ),
     "tamper_body": _UNSEALED,
     "wrong_relay": Without(
-        "a piece may come through any relay", ((HeldSession, "find", _through_any_relay),)
+        "a piece may come through any relay", ((HeldSession, "find", absent.through_any_relay),)
     ),
-    "forged_relay": Without("relays are believed without a signature", (_NO_SIGNATURE,)),
+    "forged_relay": Without(
+        "relays are believed without a signature",
+        (absent.NO_SIGNATURE,),
+        least=8,
+        others="a name that is not enrolled, or none, is not the scheduled relay",
+    ),
     "forged_sender": Without(
-        "the client's secret is known, pieces are not authenticated", (_NO_TAGS,), _knows_secret
+        "the client's secret is known, pieces are not authenticated",
+        (absent.NO_TAGS,),
+        absent.knows_secret,
+        least=_HALF,
+        others="key ids that are not enrolled and sessions made up are unknown",
     ),
-    "expired": Without("no expiry", (_NO_EXPIRY,)),
-    "clock_skew": Without("no clock is looked at", (_NO_REMEMBERING, _NO_SIGNATURE)),
-    "oversized_body": Without("no limits on bodies and batches", _NO_LIMITS),
-    "slow_sender": Without("no limits on time", _NO_LIMITS),
+    "expired": Without(
+        "no expiry", (absent.NO_EXPIRY,), least=_HALF, others="a later expiry in the header is not authentic"
+    ),
+    "clock_skew": Without("no clock is looked at", (absent.NO_REMEMBERING, absent.NO_SIGNATURE)),
+    "oversized_body": Without(
+        "no limits on bodies and batches",
+        absent.NO_LIMITS,
+        least=4,
+        others="the model server takes nothing unsigned, and two kinds are malformed besides",
+    ),
+    "slow_sender": Without("no limits on time", absent.NO_LIMITS),
+    "slow_reader": Without(
+        "no limit on the time in which answers are read",
+        ((protocol.BoundedProtocol, "_expect_reading", absent.no_clock),),
+        least=8,
+        others="where the machine is slow, too many requests wait",
+    ),
+    "pipelined_flood": Without(
+        "no bound on requests that wait for the answer to the one before",
+        (
+            (protocol, "MOST_QUEUED", 1 << 30),
+            (protocol.QueueFlow, "resume_reading", FlowControl.resume_reading),
+        ),
+        least=4,
+        others="memory within what honest traffic may add is not counted",
+    ),
     "half_finished_flood": Without(
-        "no bound on what clients leave unfinished", ((Room, "take", _unbounded),)
+        "no bound on what clients leave unfinished",
+        ((Room, "take", absent.unbounded),),
+        least=4,
+        others="as many images as fill the room are sent besides, and those it may hold",
     ),
-    "colluding_relays": Without("all relays collude, and can open their pieces", (), _holds_all),
+    "colluding_relays": Without(
+        "all relays collude, and can open their pieces",
+        (),
+        absent.holds_all,
+        least=ATTEMPTS // 3,
+        others="sealed pieces stay noise, and a made-up piece is not authentic",
+    ),
 }
 """Attack -> the defence that it tests."""

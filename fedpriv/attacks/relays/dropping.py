@@ -23,8 +23,8 @@ _KINDS = ("refused", "cut", "swallowed", "answer_lost")
 async def drop(scene: Scene, attempts: int) -> Tally:
     """A relay that loses every second body: refused, connection cut, kept for ever, answer kept.
 
-    A relay that loses everything stops each image that needs it: n of n shares bear no such relay, only t of
-    n shares do.
+    A relay that loses everything stops each image that needs it, and clients soon use the others: n of n
+    shares bear N - n such relays, t of n shares N - t.
 
     Attempts are lost pieces, told apart by how they were lost; clients recover by sending again.
 
@@ -49,7 +49,7 @@ async def drop(scene: Scene, attempts: int) -> Tally:
                     scene.account.asked += asked.attempts
 
             # until enough was lost
-            await at_once(range(6 * attempts), one, most=12)
+            await at_once(range(20 * attempts), one, most=12)
         tally.attempted = sum(lost.values())
         tally.accepted = tally.victims_lost
         tally.refused_as.update(lost)

@@ -93,7 +93,9 @@ async def half_finished_flood(scene: Scene, attempts: int) -> Tally:
     Within the room pieces are held until the set's time is over; that is no acceptance, it is what the room
     is for.
 
-    Accepted: an image held beyond the client's room, or still held some seconds after the time of sets.
+    Accepted: an image held beyond the client's room, or still held some seconds after the time of sets, as
+    the server's gauge has it; or by as many bytes as the server's resident memory grew beyond the room and
+    48 MiB.
     """
     tally = Tally()
     settings = scene.server
@@ -123,14 +125,16 @@ async def half_finished_flood(scene: Scene, attempts: int) -> Tally:
         return "+".join(sorted(set(said)))
 
     watching = asyncio.create_task(watch())
-    said = await at_once(images, one, most=len(images))
-    await asyncio.sleep(settings.set_timeout_s + _SLACK_S)
+    async with scene.watch_memory(["model_server"]) as memory:
+        said = await at_once(images, one, most=len(images))
+        await asyncio.sleep(settings.set_timeout_s + _SLACK_S)
     going = False
     await watching
     honest = AT_ONCE * pieces * share
     beyond = max(0, peak - settings.max_client_bytes - honest)
     left = max(0, (await scene.counters()).partial_bytes - honest)
-    accepted = min(count, -(-(beyond + left) // (pieces * settings.payload_bytes)))
+    held = max(beyond + left, memory.beyond - settings.max_client_bytes)
+    accepted = max(0, min(count, -(-held // (pieces * settings.payload_bytes))))
     scene.account.asked += count  # what was held, the server counted as accepted
     for each, label in enumerate(said):
         tally.note(each < accepted, label)

@@ -11,6 +11,7 @@ from fedpriv.attacks.relays import (
     collusion,
     dropping,
     exhaustion,
+    hoarding,
     impostors,
     ordering,
     replays,
@@ -46,6 +47,8 @@ ATTACKS: dict[str, Attack] = {
         impostors.clock_skew,
         exhaustion.oversized_body,
         exhaustion.slow_sender,
+        hoarding.slow_reader,
+        hoarding.pipelined_flood,
         exhaustion.half_finished_flood,
         collusion.colluding_relays,
     )

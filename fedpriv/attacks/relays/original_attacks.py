@@ -100,6 +100,8 @@ NOT_APPLICABLE = {
     "replayed_handshake": "has no handshake: the seed is all, for ever",
     "expired": "bands carry no time: one that was held back is taken however late",
     "clock_skew": "looks at no clock",
+    "slow_reader": "its answers to bands are a few bytes: there is nothing that a reader could leave",
+    "pipelined_flood": "of the HTTP server, which is no part of the design",
 }
 """Attacks that have no meaning for this design, and why."""
 

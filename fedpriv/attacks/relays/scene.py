@@ -3,8 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.attacks.relays.honest import Honest
+from fedpriv.attacks.relays.memory import Memory, watched
 from fedpriv.attacks.relays.said import Said, read_said
 from fedpriv.attacks.relays.tally import Account, Counters
 from fedpriv.data.synthetic.eyes import render_person
@@ -38,6 +39,9 @@ class Services(Protocol):
 
     def restart(self, service: str) -> None:
         """Kill a service, start it again and wait until it answers."""
+
+    def pid(self, service: str) -> int:
+        """Return the process of a service."""
 
 
 class Scene:
@@ -78,8 +82,14 @@ class Scene:
 
     def url(self, service: str) -> str:
         """Return the URL of a service; relays are ``a``, ``b``..."""
-        urls = self.services.layout.urls
-        return urls[service] if service in urls else urls[f"relay-{service}"]
+        return self.services.layout.urls[self._full(service)]
+
+    def watch_memory(self, services: Sequence[str]) -> AbstractAsyncContextManager[Memory]:
+        """Watch the resident memory of services, all together, as the system counts it."""
+        return watched(self.services.pid(self._full(name)) for name in services)
+
+    def _full(self, service: str) -> str:
+        return service if service in self.services.layout.urls else f"relay-{service}"
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str] | None = None

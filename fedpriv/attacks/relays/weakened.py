@@ -1,6 +1,7 @@
 """The same services in this process, so that one defence can be taken away: the controls of the matrix."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -78,6 +79,10 @@ class Weakened:
         self._thread.join()
         self._loop.close()
         torch.set_num_threads(self._threads)
+
+    def pid(self, service: str) -> int:
+        """Return the process of a service: this one."""
+        return os.getpid()
 
     def restart(self, service: str) -> None:
         """Stop a service and start it at its address again, or do what the control does instead."""

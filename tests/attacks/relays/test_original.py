@@ -18,7 +18,8 @@ ALL = {
     "replay_after_restart", "replayed_handshake", "reorder", "splice_two_images",
     "swap_share_index", "duplicate", "drop",
     "tamper_header", "tamper_body", "wrong_relay", "forged_relay", "forged_sender", "expired", "clock_skew",
-    "oversized_body", "slow_sender", "half_finished_flood", "colluding_relays",
+    "oversized_body", "slow_sender", "slow_reader", "pipelined_flood",
+    "half_finished_flood", "colluding_relays",
 }  # fmt: skip
 
 
