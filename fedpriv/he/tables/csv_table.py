@@ -102,7 +102,6 @@ def read_table(path: Path) -> CsvTable:
     text = _text(path)
     first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     delimiter = max(",;\t", key=first.count)
-    csv.field_size_limit(_LONGEST_CELL)
     # line ends of any kind end a row, and are kept as they are within quotation marks
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
@@ -114,6 +113,14 @@ def read_table(path: Path) -> CsvTable:
         for row in reader:
             if not row or (len(row) == 1 and not row[0].strip()):
                 continue
+            if (longest := max(map(len, row))) > _LONGEST_CELL:
+                # csv's own limit is one for the whole process
+                raise FormatError(
+                    path,
+                    reader.line_num,
+                    f"a cell of {longest} characters, at most {_LONGEST_CELL}; mend it",
+                    "line",
+                )
             if names is None:
                 names = _header(path, reader.line_num, row)
                 columns = [[] for _ in names]

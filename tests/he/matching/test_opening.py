@@ -52,7 +52,8 @@ def test_a_probe_of_another_length_opens_no_door(keys, template, matcher, length
     probe = crafted(keys, everywhere(length * stranger / np.linalg.norm(stranger)))
     for ask in (matcher.identify, matcher.accepted, matcher.scores):
         question = ask(probe) if ask == matcher.scores else ask(probe, 0.5)
-        with pytest.raises(UserError, match="length 1"):
+        # what is opened of a long one may already be no number that a score can be
+        with pytest.raises(UserError, match=r"length 1|a value is beyond 512"):
             answered(keys, question, raw_scores=True)
 
 

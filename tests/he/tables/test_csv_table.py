@@ -1,4 +1,5 @@
 import contextlib
+import csv
 from decimal import Decimal
 from pathlib import Path
 
@@ -75,13 +76,22 @@ def test_a_bad_cell_is_named_by_line_and_column(tmp_path, content, message):
         (b'a,b\n1,"2\n', "is no CSV"),
         (b'a,b\n1,"2"3\n', "line 2: is no CSV"),
         (b"a,b\n1,\xff\n", "line 2: is no UTF-8"),
-        (b"a\n" + b"1" * 5000 + b"\n", "line 2: is no CSV"),
+        (b"a\n" + b"1" * 5000 + b"\n", "line 2: a cell of 5000 characters, at most 4096"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as refusal:
         read_table(written(tmp_path, content))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("cell", ["1" * 5000, '"' + "1" * 200_000 + '"'])
+def test_a_cell_that_is_too_long_is_refused_and_other_readers_keep_their_limit(tmp_path, cell):
+    before = csv.field_size_limit()
+    (tmp_path / "t.csv").write_text(f"a,b\n1,{cell}\n")
+    with pytest.raises(FormatError, match=r"a cell of 5000 characters|field larger than"):
+        read_table(tmp_path / "t.csv")
+    assert csv.field_size_limit() == before
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path):
