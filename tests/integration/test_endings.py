@@ -1,5 +1,6 @@
 """How runs end when something ends them: nothing secret, running or half-written stays behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,7 +47,10 @@ def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
 
 def keys_of(process: subprocess.Popen[str]) -> Path:
     """The folder of keys whose lock the process holds."""
-    opened = [each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir()]
+    opened = []
+    for each in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            opened.append(each.readlink())
     (folder,) = {path.parent for path in opened if path.match("fedpriv-*/lock")}
     return folder
 
