@@ -1,4 +1,4 @@
-"""``fedpriv privacy show``: what the images of a data holder have been charged, over all runs."""
+"""``fedpriv privacy show``: what the images and tables of a data holder have been charged, over all runs."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ from fedpriv.privacy.use import Use
 MOST_SHARES = 20
 """Shares that are listed one by one; more are put together by the name of their data."""
 _NOBODY = "unnamed"
-_PROTECTED = {"sample": "an image", "client": "a client"}
+_IMAGE, _ROW, _CLIENT = "an image", "a row", "a client"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Row:
         server_runs: those of them whose noise the server drew: the epsilon does not hold against it.
         charges: rounds of clients that were charged, to these shares.
         unit: whom the epsilon protects: ``sample`` or ``client``.
+        protects: the same in words; a sample is an image, or a row of a table.
         epsilon: of the example, or client, that has lost most; infinite where nothing is promised.
         delta: that it is stated at.
         accountant: how it was found.
@@ -57,6 +58,7 @@ class Row:
     server_runs: int
     charges: int
     unit: Unit
+    protects: str
     epsilon: float
     delta: float
     accountant: str
@@ -86,6 +88,7 @@ def rows(ledger: Ledger, delta: float) -> list[Row]:
                     server_runs=len({use.run for use in uses if use.by_server}),
                     charges=sum(account.charges for account in group),
                     unit=unit,
+                    protects=_protected(unit, [use for use in uses if use.unit == unit]),
                     epsilon=spent.epsilon,
                     delta=delta,
                     accountant=spent.accountant,
@@ -116,10 +119,11 @@ def main(arguments: Sequence[str]) -> None:
     """
     parser = Parser(
         prog="fedpriv privacy",
-        description="Show what the images of a data holder have been charged, over all runs.",
+        description="Show what the images and tables of a data holder have been charged, over all runs.",
         epilog="Epsilon is composed over all runs that trained on the same images, however divided among\n"
         "clients; a share has spent what its dearest image has. A client is not protected by what\n"
-        "protects its images one by one: after such a run its epsilon is infinite.",
+        "protects its images one by one: after such a run its epsilon is infinite. A table that statistics\n"
+        "were released of counts as one example, and its epsilon is that of each of its rows.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["show"])
@@ -166,7 +170,7 @@ def _fields(name: str, use: Use) -> dict[str, Any]:
 def _print(delta: float, found: Sequence[Row]) -> None:
     table = Table(title=f"Privacy spent at delta {delta:g}", title_justify="left", title_style="bold")
     table.add_column("data", overflow="fold")
-    for name in ("shares", "images", "runs"):
+    for name in ("shares", "examples", "runs"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("protects", no_wrap=True)
     table.add_column("epsilon", justify="right", no_wrap=True)
@@ -178,7 +182,7 @@ def _print(delta: float, found: Sequence[Row]) -> None:
             str(row.shares),
             str(row.examples),
             str(len(row.runs)),
-            _PROTECTED[row.unit],
+            row.protects,
             at_most(row.epsilon),
             " to ".join(days),
         )
@@ -186,7 +190,7 @@ def _print(delta: float, found: Sequence[Row]) -> None:
     console = Console()
     console.print(table)
     for line in dict.fromkeys(
-        f"{row.data}, {_PROTECTED[row.unit]}: {said}" for row in found for said in _caveats(row)
+        f"{row.data}, {row.protects}: {said}" for row in found for said in _caveats(row)
     ):
         console.print(Text(line), soft_wrap=True)
 
@@ -220,13 +224,20 @@ def _print_uses(name: str, uses: Sequence[Use]) -> None:
         noise += ["not against the server"] if use.by_server else []
         cells = (
             shown(use.run),
-            _PROTECTED[use.unit],
+            _protected(use.unit, [use]),
             "; ".join(noise),
             str(use.rounds),
             " to ".join(times),
         )
         table.add_row(*map(Text, cells))
     Console().print(table)
+
+
+def _protected(unit: Unit, uses: Sequence[Use]) -> str:
+    """Say whom a unit is: a release that is no step of training, at the unit of samples, is of a table."""
+    if unit == "client":
+        return _CLIENT
+    return _ROW if uses and all(use.rho and not use.steps for use in uses) else _IMAGE
 
 
 def _noise(use: Use) -> str:

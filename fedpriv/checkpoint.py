@@ -13,11 +13,11 @@ import numpy as np
 
 from fedpriv import __version__
 from fedpriv.arrays import read_npz
-from fedpriv.errors import UserError
+from fedpriv.errors import StaleCheckpoint, UserError
 from fedpriv.snapshot import Snapshot, from_arrays, to_arrays
 from fedpriv.types import Metrics
 
-FORMAT = 4
+FORMAT = 5
 _RUN, _STATE, _LOCK = "run.json", "state.npz", "lock"
 _LONGEST_RUN = 1 << 22
 
@@ -133,7 +133,7 @@ class Checkpoint:
             with path.open("rb") as file:
                 text = file.read(_LONGEST_RUN + 1)
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(
+            raise StaleCheckpoint(
                 f"{self.folder.parent}: holds no checkpoint; name the output folder of a run"
             ) from None
         except OSError as error:
@@ -144,7 +144,7 @@ class Checkpoint:
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise self._damaged(_RUN) from None
         if (version, written_by) != (FORMAT, __version__):
-            raise UserError(
+            raise StaleCheckpoint(
                 f"{path}: written by fedpriv {str(written_by)[:20]} (format {str(version)[:20]}), this is "
                 f"{__version__} (format {FORMAT}); resume it with that version"
             )
@@ -187,7 +187,7 @@ class Checkpoint:
         return RunRecord(**found)
 
     def _damaged(self, name: str) -> UserError:
-        return UserError(f"{self.folder / name}: is damaged; run the experiment again")
+        return StaleCheckpoint(f"{self.folder / name}: is damaged; run the experiment again")
 
     def _write_record(self, record: RunRecord) -> None:
         text = json.dumps({"format": FORMAT, "version": __version__, **asdict(record)}, indent=1)

@@ -22,6 +22,20 @@ def _evaluate(arguments: list[str]) -> None:
     evaluate(arguments)
 
 
+def _compare(arguments: list[str]) -> None:
+    """Compare runs and sweeps: tables, tests, plots, one report."""
+    from experiments.compare import main as compare
+
+    compare(arguments)
+
+
+def _register(arguments: list[str]) -> None:
+    """Put a run's model into MLflow's registry, with its privacy statement."""
+    from experiments.register import main as register
+
+    register(arguments)
+
+
 def _enrol(arguments: list[str]) -> None:
     """Make and collect the keys of real sites."""
     from fedpriv.enrol.command import main as enrol
@@ -154,6 +168,8 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "run": _run,
     "resume": _resume,
     "evaluate": _evaluate,
+    "compare": _compare,
+    "register": _register,
     "enrol": _enrol,
     "keys": _keys,
     "privacy": _privacy,
@@ -177,6 +193,8 @@ examples:
   fedpriv run -m seed=0,1,2 strategy=fedavg,fedprox
   fedpriv resume outputs/2026-01-31/12-00-00
   fedpriv evaluate --run RUN_ID --picture predictions.png
+  fedpriv compare --against epsilon=inf --html report.html
+  fedpriv register RUN_ID gaze --alias champion
   fedpriv enrol all trial secure=bfv
   fedpriv keys new faces
   fedpriv stats encrypt patients.csv

@@ -16,6 +16,10 @@ class UserError(Exception):
         )
 
 
+class StaleCheckpoint(UserError):
+    """A run on disk that cannot be gone on with: it must be run anew."""
+
+
 class FormatError(UserError):
     """A file that is not what its format demands.
 

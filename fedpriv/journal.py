@@ -37,6 +37,7 @@ class Journal:
         - Lines are on disk (synced) before :meth:`append` returns, all of one call by one sync.
         - What one process, thread or object appended, every other sees when it next locks the file.
         - Its files have mode 0600 from their first byte.
+        - An entry that ``take`` would refuse is not left in the file: it would make all of it unreadable.
 
     Edge cases:
         - A changed, missing, added or reordered line is refused, naming the line.
@@ -199,9 +200,19 @@ class Journal:
         new = not self._lines
         with self._blaming():
             _write(file, b"".join(lines))
-            for line in lines:
-                self._take(line)
-            self._write_head()
+            try:
+                for line in lines:
+                    self._take(line)
+            except Exception as error:
+                # nobody was told that it is there, and no head names it
+                file.truncate(self._offset)
+                os.fsync(file.fileno())
+                raise UserError(
+                    f"{self.path}: line {self.line} does not fit those before it and was not kept; this is a "
+                    "fault of the program: report it"
+                ) from error
+            finally:
+                self._write_head()
             if new:
                 sync_folder(self.path.parent)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fedpriv.checkpoint import Checkpoint, RunRecord
 from fedpriv.config.schema import PrivacyUnit, RunConfig
-from fedpriv.errors import UserError
+from fedpriv.errors import StaleCheckpoint
 from fedpriv.snapshot import Snapshot
 from fedpriv.trainers import Trainer
 from fedpriv.training.parameters import FlatParameters
@@ -59,13 +59,13 @@ def require_same(
         parameters: of the model as it is now.
 
     Raises:
-        UserError: naming which of them it is.
+        StaleCheckpoint: naming which of them it is.
     """
     folder = checkpoint.folder.parent
     if record.data != data:
-        raise UserError(f"{folder}: the data has changed since; run the experiment again")
+        raise StaleCheckpoint(f"{folder}: the data has changed since; run the experiment again")
     layout = parameters.layout
     if snapshot is None:
         return
     if snapshot.layout != layout.digest or snapshot.parameters.shape != (layout.size,):
-        raise UserError(f"{folder}: the checkpoint holds another model; run the experiment again")
+        raise StaleCheckpoint(f"{folder}: the checkpoint holds another model; run the experiment again")

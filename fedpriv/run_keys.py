@@ -30,10 +30,10 @@ def key_folder(config: RunConfig, output_dir: Path | None = None) -> Iterator[st
     end where the user's folder has it.
 
     Args:
-        config: of the run; without clients (``mode: centralized``) there are no keys.
+        config: of the run; without a federation nothing is sent, and there are no keys.
         output_dir: None keeps no transcripts outside of the folder.
     """
-    if config.mode is Mode.centralized:
+    if config.mode is not Mode.federated:
         yield None
         return
     codec, named = codec_of(config), config.secure.key_folder

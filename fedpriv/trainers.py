@@ -1,7 +1,7 @@
-"""The two ways to train a configuration: a federation on its engine, or all images in one place."""
+"""The two ways to train a configuration: a federation on its engine, or parties that train alone."""
 
 import hashlib
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -15,7 +15,8 @@ from fedpriv.config.parties import build_site
 from fedpriv.config.privacy import build_privacy, sum_plan_of, turns_of
 from fedpriv.config.schema import EngineName, Mode, RunConfig
 from fedpriv.config.secure import codec_of, max_updates
-from fedpriv.config.training import build_centralized
+from fedpriv.config.training import build_alone
+from fedpriv.cores import available_cores
 from fedpriv.errors import UserError
 from fedpriv.federated.engines.allocator import keep_freed_memory
 from fedpriv.federated.engines.inprocess import InProcessGrid
@@ -29,8 +30,9 @@ from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.charge import Concentrated, SampledGaussian
 from fedpriv.privacy.client_level import cost_of_lost_release
 from fedpriv.snapshot import Kept, Snapshot
-from fedpriv.training.centralized import PARTY
+from fedpriv.training.alone import model_of
 from fedpriv.training.party import ClientMemory, charge_lost_round
+from fedpriv.types import FloatVector
 
 
 class Trainer(Protocol):
@@ -58,7 +60,20 @@ class Trainer(Protocol):
 
 def build_trainer(text: str) -> Trainer:
     """Return the trainer of a configuration (JSON)."""
-    return CentralizedTrainer(text) if from_json(text).mode is Mode.centralized else FederatedTrainer(text)
+    return FederatedTrainer(text) if from_json(text).mode is Mode.federated else LoneTrainer(text)
+
+
+def models_of(config: RunConfig, parameters: FloatVector, kept: Kept) -> Callable[[int], FloatVector]:
+    """Return each client's model after a round, by its number: the federation's for all, or its own.
+
+    Args:
+        config: of the run.
+        parameters: the model after the round, (P,).
+        kept: what was kept of it.
+    """
+    if config.mode is not Mode.local:
+        return lambda client: parameters
+    return lambda client: model_of(client, parameters, kept.arrays)
 
 
 def fingerprint(text: str) -> str:
@@ -71,7 +86,7 @@ def fingerprint(text: str) -> str:
     _, training, test = build_data(text)
     digest = hashlib.sha256()
     arrays = [training.targets, training.subjects, test.targets, test.subjects]
-    if config.mode is Mode.federated:
+    if config.mode is not Mode.centralized:
         arrays += build_shares(config, training)
     digest.update(repr((training.subject_names, test.subject_names)).encode())
     for array in arrays:
@@ -227,31 +242,27 @@ def _put_back(grid: InProcessGrid, kept: Kept, clients: int) -> None:
         remember(grid.contexts[number], memory)
 
 
-class CentralizedTrainer:
-    """Trains on all images in this process."""
+class LoneTrainer:
+    """Trains in this process: on all images, or every client by itself, one after the other."""
 
     def __init__(self, text: str) -> None:
         """Take the configuration as JSON."""
-        self._run, self._engine = build_centralized(text), from_json(text).engine
+        self._run, self._engine = build_alone(text), from_json(text).engine
 
     def charge(self, snapshot: Snapshot) -> Snapshot:
         """See :class:`Trainer`."""
-        kept = snapshot.kept
-        memory, attempts = kept.memories.get(PARTY, ClientMemory()), kept.attempts + 1
-        charged = charge_lost_round(memory, self._run.plan)
-        if charged.history != memory.history:
-            self._run.make_up(len(snapshot.history), attempts)
-        return replace(snapshot, kept=replace(kept, memories={PARTY: charged}, attempts=attempts))
+        kept, attempts = snapshot.kept, snapshot.kept.attempts + 1
+        charged = self._run.charge(kept.memories, len(snapshot.history), attempts)
+        return replace(snapshot, kept=replace(kept, memories=charged, attempts=attempts))
 
     def train(self, observer: RunObserver, snapshot: Snapshot | None) -> Outcome:
-        """See :class:`Trainer`."""
+        """See :class:`Trainer`; without a federation the outcome's model is party 0's."""
         keep_freed_memory()
-        torch.set_num_threads(self._engine.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(self._engine.threads or available_cores())
         if snapshot is not None:
             kept = snapshot.kept
-            memory = kept.memories.get(PARTY, ClientMemory())
             try:
-                self._run.restore(snapshot.history, snapshot.parameters, kept.arrays, memory)
+                self._run.restore(snapshot.history, snapshot.parameters, kept.arrays, kept.memories)
             except ValueError as error:
                 raise UserError(f"checkpoint: {error}; it is damaged, run the experiment again") from error
         for result in self._run.train():
@@ -260,7 +271,7 @@ class CentralizedTrainer:
 
     def kept(self) -> Kept:
         """See :class:`Trainer`."""
-        return Kept(self._run.state(), {PARTY: self._run.memory}, ended=self._run.ended)
+        return Kept(self._run.state(), self._run.memories, ended=self._run.ended)
 
     def spent(self) -> Spent | None:
         """See :class:`Trainer`."""

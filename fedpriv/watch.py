@@ -1,10 +1,10 @@
 """Who hears of a run: the terminal, the checkpoint, and MLflow, which gets pictures and model too."""
 
 import logging
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,29 @@ from fedpriv.errors import UserError
 from fedpriv.privacy.purse import Lifetime
 from fedpriv.results import RoundResult
 from fedpriv.snapshot import Snapshot
-from fedpriv.tasks.base import Task
+from fedpriv.tasks.base import MetricSpec, Task
+from fedpriv.tracking.uncollected import uncollected
 from fedpriv.trainers import Trainer
 from fedpriv.types import FloatVector, Metrics
 
 log = logging.getLogger("fedpriv")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run's part in something larger, such as a sweep; by default none.
+
+    Attributes:
+        parent_run_id: the MLflow run that the run is shown under.
+        tags: further tags of the run in MLflow.
+        on_round: hears of every round once it is kept; what it raises ends the run.
+        shown: whether the terminal is the run's to draw on.
+    """
+
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    on_round: Callable[[RoundResult], None] | None = None
+    shown: bool = True
 
 
 class Watch:
@@ -43,8 +61,10 @@ class Watch:
         trainer: Trainer,
         layout: bytes,
         history: list[RoundResult],
+        on_round: Callable[[RoundResult], None] | None = None,
     ) -> None:
-        """Continue ``history``; ``tracker`` and ``checkpoint`` may be None."""
+        """Continue ``history``; ``tracker``, ``checkpoint`` and ``on_round`` may be None."""
+        self._on_round = on_round
         self._progress, self._tracker, self._checkpoint = progress, tracker, checkpoint
         self._trainer, self._layout, self._history = trainer, layout, list(history)
         self.times: list[float] = []
@@ -63,6 +83,8 @@ class Watch:
             self._checkpoint.save(Snapshot(self._history, parameters, self._layout, self._trainer.kept()))
         if self._tracker is not None:
             self._tracker.log_round(result)
+        if self._on_round is not None:
+            self._on_round(result)
 
 
 @contextmanager
@@ -72,6 +94,8 @@ def open_tracker(
     overrides: list[str],
     output_dir: Path | None,
     record: RunRecord | None,
+    metric: MetricSpec,
+    part: Part,
 ) -> Iterator[Any]:
     """Make the run an MLflow run, or open the one that its ``record`` names; None without tracking.
 
@@ -84,6 +108,8 @@ def open_tracker(
         overrides: the command line that made it.
         output_dir: where the run writes its files.
         record: of the run; None for one that writes none.
+        metric: that the run is judged by; named in tags, so that whoever compares runs needs no task.
+        part: of the run in something larger.
 
     Raises:
         UserError: when the store or the run cannot be opened.
@@ -91,7 +117,8 @@ def open_tracker(
     if not config.tracking.enabled or (record is not None and record.tracking_uri is None):
         yield None
         return
-    from fedpriv.tracking.mlflow_logger import EPSILON_SO_FAR, RunLogger
+    with uncollected():
+        from fedpriv.tracking.mlflow_logger import EPSILON_SO_FAR, RunLogger
 
     if record is not None and record.mlflow_run_id is not None:
         with RunLogger.resume(record.tracking_uri, record.mlflow_run_id, plain) as logger:
@@ -108,14 +135,19 @@ def open_tracker(
         overrides=overrides,
         tags={
             "mode": config.mode.value,
+            "metric": metric.name,
+            "metric_label": metric.label,
+            "metric_lower_is_better": str(metric.lower_is_better).lower(),
             "privacy_unit": config.privacy.unit.value,
             "privacy_noise": config.privacy.noise.value if private else "none",
             "privacy_relation": relation_of(config) or "none",
             "privacy_ledger": "on" if private and config.privacy.ledger is not None else "off",
             "engine": config.engine.name.value,
+            **({} if record is None else {"data_id": record.data}),
             **(EPSILON_SO_FAR if private else {}),
+            **part.tags,
         },
-        parent_run_id=os.environ.get("FEDPRIV_PARENT_RUN_ID"),
+        parent_run_id=part.parent_run_id,
         log_dir=output_dir,
         figures={f"encryption.{name}": value for name, value in encryption_figures(to_json(config)).items()},
         key=config.first_run_id or config.run_id,
@@ -131,7 +163,8 @@ def tracking_store(config: RunConfig) -> str | None:
     """
     if not config.tracking.enabled:
         return None
-    from fedpriv.tracking.store import locate
+    with uncollected():
+        from fedpriv.tracking.store import locate
 
     return locate(config.tracking.uri).uri
 
@@ -160,7 +193,7 @@ def log_partition(config: RunConfig, training: ImageDataset, tracker: Any) -> No
     """Draw who holds what into MLflow, unless there are no clients or ``tracking.log_partition`` is off."""
     from fedpriv.tracking.partition_plot import partition_plot
 
-    if config.mode is Mode.federated and config.tracking.log_partition:
+    if config.mode is not Mode.centralized and config.tracking.log_partition:
         seen = overview(training, build_shares(config, training))
         tracker.log_picture(partition_plot(seen), "partition")
 
@@ -176,7 +209,10 @@ def log_results(
     lifetime: Lifetime | None,
     tracker: Any,
 ) -> None:
-    """Write curves, predictions and the trained ``backbone`` with its privacy statement to MLflow."""
+    """Write curves, predictions and the trained ``backbone`` with its privacy statement to MLflow.
+
+    With ``mode: local`` neither predictions nor model: there is none but the clients' own.
+    """
     from fedpriv.tracking.plots import bytes_plot, epsilon_plot, metric_plot, seconds_plot
 
     metric, spent = task.metric, stated(config, history[-1])
@@ -195,6 +231,8 @@ def log_results(
     tracker.log_picture(seconds_plot(history), "seconds")
     if spent is not None:
         tracker.log_picture(epsilon_plot(history, private=True), "epsilon")
+    if config.mode is Mode.local:
+        return
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
     if config.tracking.log_model:
@@ -210,6 +248,15 @@ def log_results(
         if config.privacy.unit is PrivacyUnit.client:
             statement["noise_by"] = config.privacy.noise_by.value
         tracker.log_model(backbone, task.example(test), statement)
+
+
+def register_final(config: RunConfig, tracker: Any) -> str | None:
+    """Register the logged model if ``tracking.register`` names one; return ``models:/NAME/VERSION``."""
+    if config.tracking.register is None or tracker is None:
+        return None
+    from fedpriv.tracking.registry import register
+
+    return register(tracker.uri, tracker.run_id, config.tracking.register, ended=False).name
 
 
 def log_failed(text: str, trainer: Trainer, tracker: Any) -> None:
@@ -231,8 +278,8 @@ def log_failed(text: str, trainer: Trainer, tracker: Any) -> None:
 
 def _run_name(config: RunConfig) -> str:
     task = str(config.task.get("_target_")).rsplit(".", 1)[-1].removesuffix("Task").lower()
-    if config.mode is Mode.centralized:
-        return f"{task}-centralized-{config.privacy.unit.value}-seed{config.seed}"
+    if config.mode is not Mode.federated:
+        return f"{task}-{config.mode.value}-{config.privacy.unit.value}-seed{config.seed}"
     return f"{task}-{config.privacy.unit.value}-{_secure_name(config)}-seed{config.seed}"
 
 

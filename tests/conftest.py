@@ -7,6 +7,7 @@ import gc
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ ROOT = Path(__file__).parents[1]
 torch.set_num_threads(1)
 
 
+_full_collections = 0
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Spare the garbage collector what collection imports: it stays until the end."""
@@ -30,8 +34,21 @@ def pytest_collection() -> Iterator[None]:
     try:
         return (yield)
     finally:
+        if "fedpriv.config.compose" in sys.modules:
+            from tests.composing import share
+
+            share()
         gc.freeze()
         gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    """Spare it what tests import and keep, too, once it has looked at all of that in vain."""
+    global _full_collections
+    if gc.get_stats()[2]["collections"] > _full_collections:
+        gc.collect()
+        gc.freeze()
+        _full_collections = gc.get_stats()[2]["collections"]
 
 
 def pytest_runtest_setup() -> None:
@@ -40,8 +57,23 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the slow tests, so that no processor waits for one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Have every worker start with its part of the slow tests, so that none waits for one at the end.
+
+    ``--dist worksteal`` cuts the list into as many even blocks as there are workers.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    block = [turn * len(items) // workers for turn in range(workers + 1)]
+    part = [turn * len(slow) // workers for turn in range(workers + 1)]
+    items[:] = [
+        item
+        for turn in range(workers)
+        for item in (
+            *slow[part[turn] : part[turn + 1]],
+            *fast[block[turn] - part[turn] : block[turn + 1] - part[turn + 1]],
+        )
+    ]
 
 
 # on import, so that no test and no environment that one copies ever names the user's own privacy ledger

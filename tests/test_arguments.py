@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from data_tools.cli import main as data_main
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Parser, command_parser, run_command
 from fedpriv.cli import main
 from fedpriv.errors import UserError
 from fedpriv.serving.export import main as export_main
@@ -97,3 +97,58 @@ def test_output_that_nobody_reads_any_more_is_no_traceback(module, arguments, bu
     assert done.stderr == b""
     # argparse itself passes over a help that cannot be written at once
     assert done.returncode in ((141,) if buffered else (0, 141))
+
+
+def _greet(arguments: list[str]) -> None:
+    """Greet somebody."""
+    parser = command_parser(
+        "fedpriv people greet", _greet, "fedpriv people greet anna\nfedpriv people greet", "More."
+    )
+    parser.add_argument("name")
+    parser.add_argument("--loudly", action="store_true")
+    sys.stdout.write(f"hello {parser.parse_args(arguments).name}\n")
+
+
+def _fail(arguments: list[str]) -> None:
+    """Fail as files, services and readers do."""
+    raise {"file": FileNotFoundError(2, "No such file", "x.txt"), "full": OSError(28, "No space left")}.get(
+        arguments[0], BrokenPipeError()
+    )
+
+
+def run_people(*arguments: str) -> None:
+    commands = {"greet": _greet, "fail": _fail}
+    run_command("fedpriv people", "About people.", commands, "fedpriv people greet anna", arguments)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_a_group_of_commands_lists_them(arguments, capsys):
+    run_people(*arguments)
+    assert capsys.readouterr().out == (
+        "usage: fedpriv people COMMAND ...\n\nAbout people.\n\ncommands:\n  greet  Greet somebody.\n"
+        "  fail   Fail as files, services and readers do.\n\nexamples:\n  fedpriv people greet anna\n\n"
+        "`fedpriv people COMMAND --help` tells more.\n"
+    )
+
+
+def test_a_command_is_described_by_its_docstring_and_takes_no_abbreviation(capsys):
+    run_people("greet", "anna")
+    assert capsys.readouterr().out == "hello anna\n"
+    with pytest.raises(SystemExit):
+        run_people("greet", "--help")
+    said = capsys.readouterr().out
+    assert said.startswith("usage: fedpriv people greet [-h] [--loudly] name\n\nGreet somebody.\n")
+    assert said.endswith("More.\n\nexamples:\n  fedpriv people greet anna\n  fedpriv people greet\n")
+    with pytest.raises(UserError, match="people greet: unrecognized arguments: --loud;"):
+        run_people("greet", "anna", "--loud")
+
+
+def test_what_goes_wrong_with_a_command_is_one_line():
+    with pytest.raises(UserError, match=r"^people bow: no such command; choose one of greet, fail$"):
+        run_people("bow")
+    with pytest.raises(UserError, match=r"^x\.txt: No such file; choose another place$"):
+        run_people("fail", "file")
+    with pytest.raises(UserError, match=r"^file: No space left; choose another place$"):
+        run_people("fail", "full")
+    with pytest.raises(BrokenPipeError):
+        run_people("fail", "pipe")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.arrays import read_npz
-from fedpriv.checkpoint import Checkpoint, RunRecord
+from fedpriv.checkpoint import FORMAT, Checkpoint, RunRecord
 from fedpriv.errors import UserError
 from fedpriv.privacy.listening import Heard
 from fedpriv.results import RoundResult
@@ -200,7 +200,10 @@ def test_another_version_is_refused_in_one_line_that_names_both(saved, change):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000, '{"format":4,"version":"0.1.0"}'],
+    [
+        *("", "[]", "null", "{", '{"format": 1}', "[" * 100_000, "1" * 5000),
+        f'{{"format":{FORMAT},"version":"0.1.0"}}',
+    ],
     ids=lambda text: text[:12],
 )
 def test_a_damaged_record_is_one_line(saved, text):

@@ -159,13 +159,24 @@ def test_edge_lines_taken_out_put_in_or_reordered_are_refused(written):
         refused(written, "line 4: damaged; mend it")
 
 
-def test_edge_a_line_that_take_refuses_is_damage(path):
-    with (
-        pytest.raises(UserError, match="line 1: damaged; mend it"),
-        Notes(path).journal.writing() as append,
-    ):
-        append([{"event": "other"}])
-    refused(path, "line 1: damaged")
+def test_edge_a_line_that_take_refuses_is_damage(written):
+    previous = hashlib.sha256(written.read_bytes().splitlines(keepends=True)[-1]).hexdigest()
+    with written.open("ab") as file:
+        file.write(json.dumps({"previous": previous, "event": "other"}).encode() + b"\n")
+    refused(written, "line 4: damaged; mend it")
+
+
+def test_an_entry_that_take_refuses_is_not_kept_and_what_was_there_stays_readable(path):
+    notes = Notes(path)
+    for _ in range(2):
+        with (
+            pytest.raises(UserError, match=r"notes\.jsonl: line \d does not fit .* was not kept"),
+            notes.journal.writing() as append,
+        ):
+            append([{"event": "note", "number": 1}, {"event": "other"}, {"event": "note", "number": 2}])
+    assert notes.read() == Notes(path).read() == [1, 1]
+    notes.write(3)
+    assert notes.read() == Notes(path).read() == [1, 1, 3]
 
 
 def test_edge_a_file_that_was_cut_emptied_or_removed_is_refused(written):

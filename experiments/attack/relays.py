@@ -102,7 +102,7 @@ def _run_controls(folder: Path, names: Sequence[str]) -> dict[str, Row]:
     from fedpriv.attacks.relays.controls import run_controls
     from fedpriv.attacks.relays.weakened import Weakened
 
-    logging.getLogger("fedpriv.relays").setLevel(logging.CRITICAL)  # what is broken complains
+    logging.getLogger("fedpriv.services").setLevel(logging.CRITICAL)  # what is broken complains
     with Weakened(folder) as services:
         return asyncio.run(run_controls(services, track(names, "controls")))
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fedpriv.arguments import Parser
-from fedpriv.attacks.templates.runs import FREE, PHOTO, Found, Settings, days, run
+from fedpriv.attacks.templates.runs import FREE, PHOTO, WITHIN, Found, Settings, days, run
 
 _DEFAULT = Settings()
+_MUCH = 0.05
+"""Share of templates for which chance alone finds an accepted face within a day's budget."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -103,7 +105,23 @@ def show(found: Found, console: Console) -> None:
         f"person {photo.queries} rebuild the template (cosine {_mean(photo.cosines):.3f}): "
         f"{days(photo.queries, settings.budget):.0f} days. Callers who collude add their budgets up."
     )
-    console.print("[green]held[/]" if found.held else "[red]an attack got through the default mode[/]")
+    verdict = "[green]held[/]" if found.held else "[red]an attack got through the default mode[/]"
+    console.print(f"{verdict}: {against_chance(found)}")
+
+
+def against_chance(found: Found) -> str:
+    """Say how the guesses within the budget compare with chance, and where chance itself is no protection."""
+    settings, within = found.settings, found.rows[WITHIN]
+    said = (
+        f"{within.accepted:.0%} of the guesses made within the budget are accepted, {found.chance:.1%} by "
+        f"chance alone: at FAR {settings.rate:g}, {settings.budget} strangers."
+    )
+    if found.chance > _MUCH:
+        said += (
+            " Chance is what an attacker has whatever is encrypted, and here it is much: choose a threshold "
+            "of a smaller FAR, or a smaller budget."
+        )
+    return said
 
 
 def _mean(cosines: Sequence[float]) -> float | None:
@@ -116,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Enrol simulated people and rebuild their templates from answers to probes of the\n"
         "attacker's choice: from raw scores, and from the accept or reject of `fedpriv faces`, within the\n"
         "query budget and without one. Exit status 1 when guesses within the budget are accepted more often\n"
-        "than as many strangers would be, or probes of another length than 1 are answered.",
+        "than as many strangers would be, which it says, or probes of another length than 1 are answered.",
         epilog="examples:\n"
         "  fedpriv attack templates\n"
         "  fedpriv attack templates --far 1e-3 --budget 10 --targets 50\n"

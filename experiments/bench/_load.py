@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedpriv.relays.attempt import Traffic
 from fedpriv.relays.client import Asked, Unanswered
-from fedpriv.relays.outgoing import plain_connection
+from fedpriv.services.outgoing import plain_connection
 from fedpriv.serving.answers import Answer
 
 Ask = Callable[[NDArray[np.uint8]], Awaitable[Asked]]

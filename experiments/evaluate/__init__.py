@@ -26,13 +26,16 @@ def main(arguments: Sequence[str]) -> None:
         "  fedpriv evaluate --run 0123456789abcdef0123456789abcdef --picture predictions.png\n"
         "  fedpriv evaluate --checkpoint outputs/2026-01-31/12-00-00 --json\n"
         "  fedpriv evaluate --run ID data=lfw data.root=FOLDER\n"
+        "  fedpriv evaluate --run models:/gaze/3\n"
         "\n"
         "data=NAME gives its images in the size and colours that the model takes, if it can; data.height,\n"
         "data.width, data.size and data.colour say otherwise.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", metavar="RUN_ID", help="the MLflow run whose final model is measured")
+    which.add_argument(
+        "--run", metavar="RUN_ID", help="the MLflow run, or registered model, that is measured"
+    )
     which.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="the output folder of a run")
     parser.add_argument(
         "overrides",

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from fedpriv.checkpoint import Checkpoint, RunRecord
+from fedpriv.config.instantiate import instantiate
 from fedpriv.config.privacy import build_privacy, sum_plan_of
+from fedpriv.config.rebuilt import rebuilt_model
 from fedpriv.config.saved import restored
 from fedpriv.config.schema import RunConfig
 from fedpriv.config.trained import trained_model
@@ -15,6 +17,7 @@ from fedpriv.errors import UserError
 from fedpriv.federated.strategy.books import releases, spent_most
 from fedpriv.privacy import accounting
 from fedpriv.snapshot import Snapshot
+from fedpriv.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -43,24 +46,45 @@ class SavedModel:
     epsilon_charged: float | None = None
 
 
-def from_run(run_id: str, tracking_uri: str | None = None) -> SavedModel:
-    """Load the final model of an MLflow run.
+def from_run(name: str, tracking_uri: str | None = None) -> SavedModel:
+    """Load the final model of an MLflow run, or a registered model.
+
+    The stored program is not executed: weights go into the model that the run's settings name.
+
+    Args:
+        name: a run id, or as for :func:`fedpriv.model_names.parse_model_name`.
+        tracking_uri: the MLflow store; None is the default one.
 
     Raises:
-        UserError: when the store has no such run, or the run no model of fedpriv's.
+        UserError: when the store has no such run or model, or the run no model of fedpriv's.
     """
+    from fedpriv.model_names import is_run_id, names_registered
     from fedpriv.tracking.model_loading import load_model
+    from fedpriv.tracking.registry import find
     from fedpriv.tracking.run_reading import read_config
 
-    config = read_config(tracking_uri, run_id)
-    loaded = load_model(tracking_uri, run_id)
+    try:
+        found = find(tracking_uri, name)
+    except UserError as error:
+        if is_run_id(name) or names_registered(name):
+            raise
+        raise UserError(
+            f"run_id={name[:80]!r}: is no run's id (32 hexadecimal digits), and {error}"
+        ) from error
+    config = read_config(tracking_uri, found.run_id)
+    loaded = load_model(tracking_uri, found.run_id, found.location)
+    settings = restored(found.source, config)
+    task = cast(Task, instantiate("task", settings.task, kind=Task))
+    # as in training, where a task that asks for no number of outputs leaves it to the model
+    asks = type(task).outputs is not Task.outputs and len(loaded.out_shape) == 1
+    outputs = loaded.out_shape[0] if asks else None
     return SavedModel(
-        f"run_id={run_id}",
+        found.source,
         config,
-        loaded.model,
+        rebuilt_model(found.source, settings.model, loaded.in_shape, outputs, loaded.weights),
         loaded.in_shape,
         loaded.statement,
-        run_id,
+        found.run_id,
         tracking_uri,
     )
 

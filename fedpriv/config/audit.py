@@ -34,10 +34,10 @@ def check_audit(config: RunConfig) -> None:
     audit = config.audit
     if not audit.enabled:
         return
-    if config.mode is Mode.centralized:
+    if config.mode is not Mode.federated:
         raise UserError(
-            "audit.enabled=true: mode=centralized releases no updates to listen to; use mode=federated, or "
-            "`fedpriv attack audit`"
+            f"audit.enabled=true: mode={config.mode.value} releases no updates to listen to; use "
+            "mode=federated, or `fedpriv attack audit`"
         )
     if config.privacy.unit is PrivacyUnit.none:
         raise UserError(

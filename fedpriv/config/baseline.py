@@ -1,5 +1,6 @@
 """``privacy.epsilon=inf``: a run without privacy that stands beside private ones in a sweep over epsilon."""
 
+import functools
 import math
 from typing import Any, cast
 
@@ -41,8 +42,14 @@ def asked_privacy(config: RunConfig) -> dict[str, Any] | None:
         config: as composed, before :func:`without_infinity`.
     """
     plain = OmegaConf.to_container(cast(DictConfig, config.privacy), resolve=True, enum_to_str=True)
-    asked = OmegaConf.merge(OmegaConf.structured(PrivacyConfig), plain)
+    asked = OmegaConf.merge(_schema(), plain)
     return cast(dict[str, Any], plain) if _infinite(cast(PrivacyConfig, asked)) else None
+
+
+@functools.cache
+def _schema() -> DictConfig:
+    """Return the schema of privacy, to merge into, which copies."""
+    return cast(DictConfig, OmegaConf.structured(PrivacyConfig))
 
 
 def _infinite(privacy: PrivacyConfig) -> bool:

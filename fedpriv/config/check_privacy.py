@@ -123,9 +123,10 @@ def _check_correlation(config: RunConfig) -> None:
 def _check_client_level(config: RunConfig) -> None:
     """Check what client-level privacy needs, but for its plan."""
     secure, privacy = config.secure, config.privacy
-    if config.mode is Mode.centralized:
+    if config.mode is not Mode.federated:
+        lacks = "has no clients" if config.mode is Mode.centralized else "sums nothing over clients"
         raise UserError(
-            "privacy.unit=client: mode=centralized has no clients; use privacy=dp_sgd or mode=federated"
+            f"privacy.unit=client: mode={config.mode.value} {lacks}; use privacy=dp_sgd or mode=federated"
         )
     if secure.scheme is not Scheme.bfv:
         raise UserError(

@@ -24,9 +24,10 @@ def check_relays(config: RunConfig) -> None:
     relays = config.relays
     if not relays.enabled:
         return
-    if config.mode is Mode.centralized:
+    if config.mode is not Mode.federated:
+        lacks = "has none" if config.mode is Mode.centralized else "gives them no common model"
         raise UserError(
-            "relays=loopback: it is clients who ask, mode=centralized has none; use mode=federated"
+            f"relays=loopback: it is clients who ask, mode={config.mode.value} {lacks}; use mode=federated"
         )
     if config.engine.name is EngineName.ray:
         raise UserError("relays=loopback: engine=ray is not supported; use engine=inprocess")

@@ -3,13 +3,14 @@
 import math
 import os
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from fedpriv.config.parties import planted_faults
 from fedpriv.config.privacy import turns_of
 from fedpriv.config.schema import EngineName, Mode, RunConfig
 from fedpriv.config.secure import max_updates
+from fedpriv.config.tracking_address import refusal_of_address
 from fedpriv.errors import UserError
+from fedpriv.model_names import check_model_name
 
 
 def check_numbers(config: RunConfig) -> None:
@@ -91,23 +92,29 @@ def asked(clients: int) -> str:
     return "1 client is asked" if clients == 1 else f"{clients} clients are asked"
 
 
+def _check_register(config: RunConfig) -> None:
+    name, tracking = config.tracking.register, config.tracking
+    if name is None:
+        return
+    check_model_name("tracking.register", name)
+    if not tracking.enabled or not tracking.log_model:
+        switch = "tracking.log_model=true" if tracking.enabled else "tracking=mlflow"
+        raise UserError(f"tracking.register={name}: only a model that is logged is registered; set {switch}")
+    if config.mode is Mode.local:
+        raise UserError(
+            f"tracking.register={name}: mode=local has only the clients' own models; leave it away"
+        )
+
+
 def check_places(config: RunConfig) -> None:
     """Check where the run would be tracked, where its keys are and what it would run on.
 
     Raises:
         UserError: for the first impossible place; it never repeats a password.
     """
-    address = urlsplit(config.tracking.uri or "")
-    if address.password is not None:
-        raise UserError(
-            "tracking.uri: holds a password, which would be written to files; set the variables "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        )
-    if address.scheme in ("http", "https") and address.query:
-        raise UserError(
-            "tracking.uri: has a query, which would be written to files and may hold a token; set the "
-            "variable MLFLOW_TRACKING_TOKEN instead"
-        )
+    if (said := refusal_of_address(config.tracking.uri or "")) is not None:
+        raise UserError(said)
+    _check_register(config)
     if not config.tracking.experiment.strip():
         raise UserError("tracking.experiment='': is empty; name one, e.g. tracking.experiment=fedpriv")
     if config.secure.key_folder is not None and not config.secure.key_folder.strip():

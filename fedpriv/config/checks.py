@@ -2,6 +2,7 @@
 
 from fedpriv.config.as_json import to_json
 from fedpriv.config.audit import check_audit, check_audit_fits
+from fedpriv.config.check_personal import check_personal
 from fedpriv.config.check_privacy import check_plan, check_privacy
 from fedpriv.config.check_relays import check_relays, check_served
 from fedpriv.config.check_secure import check_opening, check_secure
@@ -12,7 +13,7 @@ from fedpriv.config.models import build_largest_head, layout_of
 from fedpriv.config.privacy import sum_plan_of
 from fedpriv.config.schema import Mode, RunConfig, Scheme
 from fedpriv.config.secure import update_codec_of
-from fedpriv.config.training import build_centralized, build_strategy
+from fedpriv.config.training import build_centralized, build_personalisation, build_strategy
 from fedpriv.errors import UserError
 from fedpriv.privacy.sum_plan import update_length
 
@@ -29,8 +30,9 @@ def check(config: RunConfig) -> None:
     check_places(config)
     check_ledger(config)
     check_relays(config)
-    if config.mode is Mode.centralized:
-        _check_centralized(config)
+    check_personal(config)
+    if config.mode is not Mode.federated:
+        _check_alone(config)
     else:
         check_federation(config)
         check_secure(config)
@@ -52,16 +54,20 @@ def check(config: RunConfig) -> None:
     else:
         shares = build_shares(config, training)
         whose, smallest = "the smallest client's", min(map(len, shares))
-        update_codec_of(text)  # names of layers that do not exist
+        if config.mode is Mode.federated:
+            update_codec_of(text)  # names of layers that do not exist
         build_largest_head(text, shares)  # one client's people may be more than the task can tell apart
     check_plan(config, whose, smallest)
     if config.mode is Mode.centralized:
         build_centralized(text)  # one head for all people may be more than the task can make
+    build_personalisation(text)  # a task whose clients cannot judge by themselves
 
 
-def _check_centralized(config: RunConfig) -> None:
+def _check_alone(config: RunConfig) -> None:
     if config.secure.scheme is not Scheme.plain:
         raise UserError(
-            f"secure.scheme={config.secure.scheme.value}: has no effect, mode=centralized sends no updates; "
-            "use secure=none or mode=federated"
+            f"secure.scheme={config.secure.scheme.value}: has no effect, mode={config.mode.value} sends no "
+            "updates; use secure=none or mode=federated"
         )
+    if config.mode is Mode.local and config.federation.clients < 1:
+        raise UserError(f"federation.clients={config.federation.clients}: must be positive")

@@ -63,7 +63,29 @@ def _load(spec: str) -> ImageDataset:
 
 
 def build_shares(config: RunConfig, training: ImageDataset) -> list[NDArray[np.int64]]:
-    """Return each client's indices into the training images."""
+    """Return each client's indices into the training images: what it trains on, and nothing else does.
+
+    With ``evaluation.personalise`` without what it holds out of its own, see :func:`build_own`.
+    """
+    if config.evaluation.personalise.enabled:
+        return [train for train, _ in build_own(config, training)]
+    return _partition(config, training)
+
+
+def build_own(config: RunConfig, training: ImageDataset) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return, for each client, indices of its images to train on and of those that judge its own model.
+
+    Raises:
+        UserError: when a client has none to hold out.
+    """
+    held_out = config.evaluation.personalise.test_share
+    return [
+        holdout.own_images(training, share, held_out, config.seed, client)
+        for client, share in enumerate(_partition(config, training))
+    ]
+
+
+def _partition(config: RunConfig, training: ImageDataset) -> list[NDArray[np.int64]]:
     return cast(
         list[NDArray[np.int64]],
         instantiate(
@@ -75,3 +97,9 @@ def build_shares(config: RunConfig, training: ImageDataset) -> list[NDArray[np.i
             seed=config.seed,
         ),
     )
+
+
+def forget_data() -> None:
+    """Free the images of the last configurations, where nothing is to be trained on them here."""
+    build_data.cache_clear()
+    _load.cache_clear()

@@ -1,6 +1,7 @@
 """The one way from a configuration to an object: a target whitelist and a typed signature."""
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
@@ -124,18 +125,24 @@ def _checked(
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and arguments.get(name, "???") == "???":
             raise UserError(f"{field}.{name}: is missing; give it on the command line as {field}.{name}=...")
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    schema = dataclasses.make_dataclass(
-        "Arguments", [(name, _supported(hints.get(name, Any))) for name in arguments]
-    )
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(schema), arguments)
+        typed = OmegaConf.merge(_schema(target, tuple(arguments)), arguments)
     except OmegaConfBaseException as error:
         name = str(error.full_key or "")
         raise UserError(f"{field}.{name}={arguments.get(name)}: {needs(str(error))}") from error
     checked = typing.cast(dict[str, Any], OmegaConf.to_container(typed))
     _refuse_values(field, checked)  # again: text such as "inf" is a number only now
     return checked
+
+
+@functools.lru_cache(maxsize=256)
+def _schema(target: Callable[..., Any], names: tuple[str, ...]) -> DictConfig:
+    """Return what the signature says of some arguments, to merge into; a run makes the same objects often."""
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    schema = dataclasses.make_dataclass(
+        "Arguments", [(name, _supported(hints.get(name, Any))) for name in names]
+    )
+    return typing.cast(DictConfig, OmegaConf.structured(schema))
 
 
 def _supported(hint: Any) -> Any:

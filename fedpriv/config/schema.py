@@ -13,7 +13,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 
-class Optimizer(Enum):
+class _Named(Enum):
+    """Choices whose text is what a configuration says, in names of runs too."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Optimizer(_Named):
     """Local optimisers."""
 
     sgd = "sgd"
@@ -21,14 +28,14 @@ class Optimizer(Enum):
     adamw = "adamw"
 
 
-class Schedule(Enum):
+class Schedule(_Named):
     """Step size over rounds."""
 
     constant = "constant"
     cosine = "cosine"
 
 
-class PrivacyUnit(Enum):
+class PrivacyUnit(_Named):
     """What differential privacy protects."""
 
     none = "none"
@@ -36,49 +43,49 @@ class PrivacyUnit(Enum):
     client = "client"
 
 
-class NoiseSource(Enum):
+class NoiseSource(_Named):
     """Where mechanisms get their randomness."""
 
     secure = "secure"
     fast = "fast"
 
 
-class NoiseBy(Enum):
+class NoiseBy(_Named):
     """Who draws the noise of client-level privacy."""
 
     clients = "clients"
     server = "server"
 
 
-class Gradients(Enum):
+class Gradients(_Named):
     """How DP-SGD computes the gradients of single examples."""
 
     auto = "auto"
     opacus = "opacus"
 
 
-class Clipping(Enum):
+class Clipping(_Named):
     """Whether the clipping norm of client-level privacy moves."""
 
     fixed = "fixed"
     adaptive = "adaptive"
 
 
-class Correlation(Enum):
+class Correlation(_Named):
     """How the noise of client-level privacy is correlated over rounds."""
 
     none = "none"
     banded = "banded"
 
 
-class Order(Enum):
+class Order(_Named):
     """How clients come to be in a round's cohort."""
 
     random = "random"
     cyclic = "cyclic"
 
 
-class Scheme(Enum):
+class Scheme(_Named):
     """How updates travel."""
 
     plain = "plain"
@@ -86,14 +93,14 @@ class Scheme(Enum):
     ckks = "ckks"
 
 
-class Keys(Enum):
+class Keys(_Named):
     """Who can open sums."""
 
     authority = "authority"
     committee = "committee"
 
 
-class Protocol(Enum):
+class Protocol(_Named):
     """Which images test the model, see :mod:`fedpriv.data.holdout`."""
 
     auto = "auto"
@@ -103,14 +110,22 @@ class Protocol(Enum):
     published = "published"
 
 
-class Mode(Enum):
-    """Where the images are."""
+class Mode(_Named):
+    """Where the images are, and whether those who hold them learn from each other."""
 
     federated = "federated"
     centralized = "centralized"
+    local = "local"
 
 
-class EngineName(Enum):
+class Layers(_Named):
+    """What of a model a client makes its own."""
+
+    all = "all"
+    head = "head"
+
+
+class EngineName(_Named):
     """What runs the apps."""
 
     inprocess = "inprocess"
@@ -131,8 +146,25 @@ class TrainingConfig:
 
 
 @dataclass
+class PersonaliseConfig:
+    """Fine-tuning of the final model by each client, see :mod:`fedpriv.training.personalise`.
+
+    ``test_share`` of each person's images is never trained on; ``learning_rate`` None is the run's.
+    """
+
+    enabled: bool = False
+    test_share: float = 0.25
+    epochs: float = 5.0
+    learning_rate: float | None = None
+    layers: Layers = Layers.all
+
+
+@dataclass
 class EvaluationConfig:
-    """How the global model is judged: on people whom no client holds, unless authors split otherwise."""
+    """How the global model is judged: on people whom no client holds, unless authors split otherwise.
+
+    With ``personalise`` each client judges it on its own people, too, before and after making it its own.
+    """
 
     protocol: Protocol = Protocol.auto
     test_subjects: int = MISSING
@@ -140,6 +172,7 @@ class EvaluationConfig:
     folds: int = 10
     every: int = 1
     pictures: int = 24
+    personalise: PersonaliseConfig = field(default_factory=PersonaliseConfig)
 
 
 @dataclass
@@ -258,6 +291,7 @@ class TrackingConfig:
     run_name: str | None = None
     log_model: bool = True
     log_partition: bool = True
+    register: str | None = None
 
 
 @dataclass
@@ -266,8 +300,9 @@ class RunConfig:
 
     With ``mode: centralized`` all training images are in one place and there are no clients: of
     ``federation`` only ``rounds`` counts, of ``engine`` only ``threads``; ``partition`` and
-    ``strategy`` have no effect. ``run_id`` and ``first_run_id`` are made by the run: the identifier of
-    this process's part, and of the first part where it goes on with one.
+    ``strategy`` have no effect. With ``mode: local`` every client trains alone on its share: ``partition``
+    and ``federation.clients`` count as well. ``run_id`` and ``first_run_id`` are made by the run: the
+    identifier of this process's part, and of the first part where it goes on with one.
     """
 
     mode: Mode = Mode.federated

@@ -52,7 +52,7 @@ def encryption_figures(text: str) -> dict[str, float]:
         UserError: when the values do not fit together.
     """
     config = from_json(text)
-    if config.mode is Mode.centralized:
+    if config.mode is not Mode.federated:
         return {}
     size, codec = layout_of(text).size, update_codec_of(text)
     if (share := config.secure.select_top) is not None:

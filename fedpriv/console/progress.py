@@ -34,6 +34,7 @@ class RunProgress:
         label: str,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        shown: bool = True,
     ) -> None:
         """Prepare; nothing is shown before :meth:`start`.
 
@@ -42,11 +43,13 @@ class RunProgress:
             label: its name for people, with its unit.
             console: where to draw; by default standard error, so that standard output stays clean.
             clock: seconds from any origin.
+            shown: whether to draw where there is a terminal; a run of a sweep leaves it to the sweep.
         """
         self._metric = metric
         self._label = label
         self._console = Console(stderr=True) if console is None else console
         self._clock = clock
+        self._shown = shown
         self._lock = threading.RLock()
         self._live: Live | None = None
         self._total = 0
@@ -62,7 +65,7 @@ class RunProgress:
         with self._lock:
             self._total = total_rounds
             self._began = self._clock()
-            if self._live is not None or not self._console.is_interactive:
+            if self._live is not None or not (self._shown and self._console.is_interactive):
                 return
             live = self._live = Live(
                 get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True

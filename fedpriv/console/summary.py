@@ -36,12 +36,14 @@ def summary_table(
     relation: str | None = None,
     lifetime: str | None = None,
     audit: str | None = None,
+    personal: Mapping[str, float] | None = None,
     relayed: Sequence[tuple[str, str]] = (),
     parameters: int | None = None,
     readers: str | None = None,
     tracking_uri: str | None = None,
     experiment: str | None = None,
     run_id: str | None = None,
+    registered: str | None = None,
 ) -> None:
     """Print what a run reached and what it cost.
 
@@ -59,12 +61,14 @@ def summary_table(
         relation: between the data sets that epsilon tells apart; None without differential privacy.
         lifetime: what all private runs on the same data have cost; None leaves the row out.
         audit: what the run's canaries prove; None leaves the row out.
+        personal: what clients found on their own people; None leaves the rows out.
         relayed: rows on what clients found who asked the model through relays.
         parameters: parameters in an update; plain float32 takes 4 bytes each.
         readers: who can read what of the updates; None leaves the row out.
         tracking_uri: where MLflow keeps the run, free of credentials.
         experiment: its experiment.
         run_id: its run.
+        registered: what its model is registered as; None leaves the row out.
     """
     table = Table(title="Run summary", title_justify="left", title_style="bold", show_header=False)
     table.add_column(style="bold", overflow="fold")
@@ -78,6 +82,8 @@ def summary_table(
     section(_metric_rows(results, metric, label, baseline, baseline_label))
     if others := _other_rows(results, metric, other_baselines or {}):
         section(others)
+    if personal is not None:
+        section(_personal_rows(personal, metric))
     spent = _epsilon_text(results, epsilon_unit, private=relation is not None)
     epsilons = [("epsilon", f"{spent}; {epsilon_caveat}" if epsilon_caveat else spent)]
     if relation is not None:
@@ -100,7 +106,8 @@ def summary_table(
     if failures:
         section([("clients failed", causes_text(failures))])
     if run_id is not None:
-        section([("MLflow experiment", experiment or "?"), ("MLflow run", run_id)])
+        as_model = [] if registered is None else [("registered model", registered)]
+        section([("MLflow experiment", experiment or "?"), ("MLflow run", run_id), *as_model])
     console.print(table)
     if tracking_uri is not None:
         # Outside the table and unwrapped: a command broken into lines cannot be copied.
@@ -148,6 +155,15 @@ def _other_rows(
             parts.insert(0, f"baseline {number_text(baselines[name])}")
         rows.append((name.replace("_", " "), ", ".join(parts)))
     return rows
+
+
+def _personal_rows(personal: Mapping[str, float], metric: str) -> list[tuple[str, str]]:
+    before, after = (personal[f"personal_{when}_{metric}"] for when in ("before", "after"))
+    better = f"better for {100 * personal['personal_improved']:.0f} % of clients"
+    return [
+        ("on clients' own people", f"{number_text(before)}, mean over clients, images held out"),
+        ("  each with a model of its own", f"{number_text(after)}; {better}"),
+    ]
 
 
 def _epsilon_text(results: Sequence[RoundResult], unit: str | None, private: bool) -> str:

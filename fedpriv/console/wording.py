@@ -1,11 +1,14 @@
 """How numbers, sizes, durations and rounds are written for people."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from fedpriv.privacy.audit_verdict import CONFIDENCE, Verdict
-from fedpriv.privacy.purse import Lifetime
 from fedpriv.privacy.rounded import at_least, at_most
 from fedpriv.results import RoundResult
+
+if TYPE_CHECKING:  # a command that words neither is not to wait for what they import
+    from fedpriv.privacy.audit_verdict import Verdict
+    from fedpriv.privacy.purse import Lifetime
 
 
 def number_text(value: float) -> str:
@@ -66,7 +69,7 @@ def measured_texts(result: RoundResult, metric: str, label: str) -> list[str]:
     return parts
 
 
-def lifetime_text(found: Lifetime, fewest: bool = False) -> str:
+def lifetime_text(found: "Lifetime", fewest: bool = False) -> str:
     """Write what all private runs on the same data have cost: ``12.3 at delta 1e-05 (with 2 other runs)``.
 
     Args:
@@ -103,13 +106,15 @@ def wall_seconds(result: RoundResult) -> float:
     return sum(value for phase, value in result.seconds.items() if phase != inside)
 
 
-def audit_text(found: Verdict, listener: str) -> str:
+def audit_text(found: "Verdict", listener: str) -> str:
     """Say what an audit proves: ``at least 0.62 (95 %) of the 8 claimed; 500 canaries, heard in ...``.
 
     Args:
         found: the verdict.
         listener: what it was heard in.
     """
+    from fedpriv.privacy.audit_verdict import CONFIDENCE
+
     claimed = found.claimed.epsilon
     text = (
         f"at least {at_least(found.bound)} ({CONFIDENCE:.0%}) of the {at_most(claimed)} claimed; "

@@ -1,6 +1,7 @@
 """Which images test a model. Nobody who is tested was trained on, unless the authors split so."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedpriv.data.dataset import ImageDataset
 from fedpriv.errors import UserError
@@ -84,3 +85,43 @@ def published(dataset: ImageDataset) -> Parts:
             f"evaluation.protocol=published: data={dataset.name}: no image of the test part was loaded"
         )
     return dataset.subset(np.flatnonzero(~dataset.held_out)), dataset.subset(np.flatnonzero(dataset.held_out))
+
+
+def own_images(
+    dataset: ImageDataset, share: NDArray[np.int64], held_out: float, seed: int, client: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hold out part of a client's images of each of its people: to judge what it makes its own.
+
+    Of n images of one person round(n held_out) are held out, at least 1 and at most n - 1; a person's only
+    image is trained on. Which, is drawn by ``seed`` and ``client``.
+
+    Edge cases:
+        - Images that differ little, as the frames of a film do, stand on both sides: what is measured then
+          is more remembered than learned.
+
+    Args:
+        dataset: all training images.
+        share: the client's, sorted indices.
+        held_out: of them, between 0 and 1.
+        seed: the run's.
+        client: its number.
+
+    Returns:
+        (indices to train on, indices to judge by), both sorted.
+
+    Raises:
+        UserError: when none can be held out.
+    """
+    random = generator(seed, "own_images", client)
+    chosen = []
+    for person in np.unique(dataset.subjects[share]):
+        images = random.permutation(share[dataset.subjects[share] == person])
+        most = len(images) - 1
+        chosen.append(images[: min(most, max(1, round(len(images) * held_out)))])
+    kept_back = np.sort(np.concatenate(chosen)) if chosen else share[:0]
+    if not len(kept_back):
+        raise UserError(
+            f"evaluation.personalise.test_share={held_out}: client {client} has no two images of one "
+            "person, to train on one and hold out the other; lower federation.clients"
+        )
+    return np.setdiff1d(share, kept_back), kept_back

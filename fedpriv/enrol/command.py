@@ -1,10 +1,9 @@
 """The command line ``fedpriv enrol``."""
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Command, Parser, command_parser, run_command
 from fedpriv.enrol.words import grouped, ungrouped, whole
 from fedpriv.errors import UserError
 from fedpriv.he.cards import CLIENT, HOLDER
@@ -15,26 +14,15 @@ _OVERRIDES = "settings of the runs, as for `fedpriv run`, e.g. secure=bfv_commit
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the commands."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:11} {function.__doc__}" for name, function in COMMANDS.items())
-        print(_HELP.format(commands=lines))
-        return
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"enrol {name}: no such command; choose one of {', '.join(COMMANDS)}")
-    try:
-        COMMANDS[name](rest)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        place = error.filename or "file"
-        raise UserError(f"{place}: {error.strerror or error}; choose another place") from error
+    run_command("fedpriv enrol", _ABOUT, COMMANDS, _EXAMPLES, arguments)
 
 
 def _party(arguments: list[str]) -> None:
     """Make a party's own signing key, and the card to send."""
-    parser = _parser(
-        "party", _party, "fedpriv enrol party keys --client 0\n  fedpriv enrol party keys --holder 1"
+    parser = command_parser(
+        "fedpriv enrol party",
+        _party,
+        "fedpriv enrol party keys --client 0\nfedpriv enrol party keys --holder 1",
     )
     parser.add_argument(
         "folder", type=Path, metavar="FOLDER", help="the party's key folder, made with mode 0700"
@@ -57,8 +45,10 @@ def _party(arguments: list[str]) -> None:
 
 def _shared_key(arguments: list[str]) -> None:
     """Make the key that key holder 0 shares with all clients (secure.keys=authority)."""
-    parser = _parser(
-        "shared-key", _shared_key, "fedpriv enrol shared-key keys secure=bfv federation.clients=3"
+    parser = command_parser(
+        "fedpriv enrol shared-key",
+        _shared_key,
+        "fedpriv enrol shared-key keys secure=bfv federation.clients=3",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="key holder 0's key folder")
     _takes_overrides(parser)
@@ -77,12 +67,12 @@ def _shared_key(arguments: list[str]) -> None:
 
 def _collect(arguments: list[str]) -> None:
     """Check everybody's cards and make the enrolment."""
-    parser = _parser(
-        "collect",
+    parser = command_parser(
+        "fedpriv enrol collect",
         _collect,
         "fedpriv enrol collect enrolment.json *.card.json secure=bfv_committee secure.min_clients=3 "
         "federation.min_replies=3\n"
-        "  fedpriv enrol collect enrolment.json *.card.json --shared-key-fingerprint '0123 ...' secure=bfv",
+        "fedpriv enrol collect enrolment.json *.card.json --shared-key-fingerprint '0123 ...' secure=bfv",
         "An argument with = in it is a setting, unless it begins with . or /; federation.clients is the\n"
         "number of clients' cards. privacy.unit=client looks at the run's data, for the size of its model.",
     )
@@ -112,11 +102,11 @@ def _collect(arguments: list[str]) -> None:
 
 def _accept(arguments: list[str]) -> None:
     """Check an enrolment and put it into a party's key folder."""
-    parser = _parser(
-        "accept",
+    parser = command_parser(
+        "fedpriv enrol accept",
         _accept,
         "fedpriv enrol accept keys enrolment.json\n"
-        "  fedpriv enrol accept keys enrolment.json --shared-key shared.key secure=bfv",
+        "fedpriv enrol accept keys enrolment.json --shared-key shared.key secure=bfv",
         "With settings it is also checked that the enrolment admits a run with them.",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the party's key folder")
@@ -144,8 +134,10 @@ def _accept(arguments: list[str]) -> None:
 
 def _show(arguments: list[str]) -> None:
     """Say who is enrolled on what terms; no secret is shown."""
-    parser = _parser(
-        "show", _show, "fedpriv enrol show keys\n  fedpriv enrol show enrolment.json client-0.card.json"
+    parser = command_parser(
+        "fedpriv enrol show",
+        _show,
+        "fedpriv enrol show keys\nfedpriv enrol show enrolment.json client-0.card.json",
     )
     parser.add_argument(
         "paths",
@@ -163,11 +155,11 @@ def _show(arguments: list[str]) -> None:
 
 def _all(arguments: list[str]) -> None:
     """Make everybody's keys in one folder, for a trial on one machine."""
-    parser = _parser(
-        "all",
+    parser = command_parser(
+        "fedpriv enrol all",
         _all,
         "fedpriv enrol all trial secure=bfv federation.clients=4\n"
-        "  fedpriv run secure=bfv federation.clients=4 secure.key_folder=trial",
+        "fedpriv run secure=bfv federation.clients=4 secure.key_folder=trial",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="is made; never replaced")
     _takes_overrides(parser)
@@ -184,16 +176,6 @@ def _all(arguments: list[str]) -> None:
     )
 
 
-def _parser(name: str, function: Callable[[list[str]], None], examples: str, more: str = "") -> Parser:
-    return Parser(
-        prog=f"fedpriv enrol {name}",
-        description=function.__doc__,
-        epilog=f"{more}\n\nexamples:\n  {examples}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-
-
 def _takes_overrides(parser: Parser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=_OVERRIDES)
 
@@ -202,7 +184,7 @@ def _is_override(text: str) -> bool:
     return "=" in text and not text.startswith((".", "/"))
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Command] = {
     "party": _party,
     "shared-key": _shared_key,
     "collect": _collect,
@@ -211,17 +193,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "all": _all,
 }
 
-_HELP = """usage: fedpriv enrol COMMAND ...
+_ABOUT = """Keys for real sites: every party makes its own, and all accept one list of public keys and terms.
+docs/sites.md is the whole way, party by party."""
 
-Keys for real sites: every party makes its own, and all accept one list of public keys and terms.
-
-commands:
-{commands}
-
-examples:
-  fedpriv enrol party keys --client 0
-  fedpriv enrol collect enrolment.json *.card.json secure=bfv_committee secure.holders=2
-  fedpriv enrol accept keys enrolment.json
-  fedpriv enrol all trial secure=bfv
-
-`fedpriv enrol COMMAND --help` tells more; docs/sites.md is the whole way, party by party."""
+_EXAMPLES = """fedpriv enrol party keys --client 0
+fedpriv enrol collect enrolment.json *.card.json secure=bfv_committee secure.holders=2
+fedpriv enrol accept keys enrolment.json
+fedpriv enrol all trial secure=bfv"""

@@ -25,8 +25,8 @@ def run_for(overrides: Sequence[str], clients: int | None = None) -> RunConfig:
     counted = [] if clients is None else [f"federation.clients={clients}"]
     config = compose_given([*counted, *overrides])
     config.secure.key_folder = None
-    if config.mode is Mode.centralized:
-        raise UserError("mode=centralized: has no parties to enrol; leave it out")
+    if config.mode is not Mode.federated:
+        raise UserError(f"mode={config.mode.value}: has no parties to enrol; leave it out")
     if clients is not None and config.federation.clients != clients:
         raise UserError(
             f"federation.clients={config.federation.clients}: {clients} are enrolled; leave it out, or enrol "

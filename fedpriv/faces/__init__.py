@@ -7,5 +7,6 @@ Three parties, each a process and, if wanted, a machine of its own:
 - a *caller* has a picture and is told who it is, or whether it is who they say: nothing else.
 
 A caller sends its probe to the server and gets a signed *ticket*: the result, still encrypted. It takes the
-ticket to the key holder. So the key holder never sees the probe, and the server never the answer.
+ticket to the key holder. So the key holder is sent no probe, and the server no answer. A key holder who
+knows the templates can compute the probe of an ``identify``, not that of a ``verify``.
 """

@@ -1,4 +1,8 @@
-"""The key holder's signature on an answer: nobody on the way turns a no into a yes."""
+"""The key holder's signature on an answer: nobody on the way turns a no into a yes.
+
+It is over what was asked, too: the name of the request and, of ``verify``, the name of the person. So neither
+another's id nor another question's ticket, put in its place on the way, comes through.
+"""
 
 import hashlib
 

@@ -13,7 +13,7 @@ from fedpriv.faces.cards import Caller
 from fedpriv.faces.signing import signed_headers
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.strict_json import parse_object
-from fedpriv.relays.outgoing import plain_connection
+from fedpriv.services.outgoing import plain_connection
 
 OCTETS, JSON = "application/octet-stream", "application/json"
 
@@ -82,9 +82,13 @@ class Service:
             if response.status != 200:
                 raise UserError(f"{self.url}: {_detail(found, response.status)}")
             return Reply(found, {name.lower(): value for name, value in response.getheaders()})
-        except ssl.SSLError as error:
+        except ssl.SSLCertVerificationError as error:
             raise UserError(
                 f"{self.url}: its certificate is not trusted ({error.reason}); give --ca"
+            ) from error
+        except ssl.SSLError as error:
+            raise UserError(
+                f"{self.url}: speaks no https here ({error.reason}); does the service listen with http?"
             ) from error
         except TimeoutError as error:
             raise UserError(f"{self.url}: no answer in time; see whether the service runs") from error

@@ -1,10 +1,10 @@
 """JSON bodies of both services."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+from fedpriv.he.matching.members import Templates
 
 
 class About(BaseModel):
@@ -16,6 +16,7 @@ class About(BaseModel):
     people: int
     blocks: int
     server_key: str = Field(description="Ed25519, signs tickets")
+    gallery: Templates = Field(description="plain: this server reads every template")
 
 
 class FreePlace(BaseModel):
@@ -35,6 +36,14 @@ class Enrolled(BaseModel):
     """Who was taken in, in the order of their slots."""
 
     ids: list[str]
+
+
+class Leaving(BaseModel):
+    """Whom to delete."""
+
+    ids: Annotated[
+        list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{12}$")]], Field(min_length=1, max_length=4096)
+    ]
 
 
 class Stale(BaseModel):
@@ -68,6 +77,8 @@ class Opened(BaseModel):
     """The answer; ``accepted`` for verify, ``name`` for identify (null for nobody), ``scores`` for scores."""
 
     kind: str
+    request: str = Field(description="SHA-256 of the request to the server that this answers")
+    person: str | None = Field(None, description="name of whom a face was compared with, for verify")
     accepted: bool | None = None
     name: str | None = None
     scores: dict[str, float] | None = None

@@ -12,7 +12,8 @@ from fedpriv.errors import UserError
 from fedpriv.faces.answers import SIGNATURE, answer_signed
 from fedpriv.faces.asking import JSON, OCTETS, Service
 from fedpriv.faces.cards import Caller
-from fedpriv.faces.owner import gallery_of
+from fedpriv.faces.gallery_service import gallery_of, is_plain
+from fedpriv.faces.signing import request_name
 from fedpriv.he.matching.people import encrypted_probe
 from fedpriv.he.strict_json import parse_object
 from fedpriv.he.users.public_keys import PUBLIC_FILE, PublicKeys
@@ -62,13 +63,17 @@ class Asking:
             plain_probe: send the probe in clear: the server then sees the face's embedding.
 
         Raises:
-            UserError: when the folder or a service is not what it should be.
+            UserError: when the folder or a service is not what it should be, or a plain probe is for a plain
+                gallery.
         """
         self._public = PublicKeys.load(folder / PUBLIC_FILE, "faces")
         sender = Caller.load(folder, self._public.verify_key)
         self._server, self._keyholder = Service(server, sender, ca), Service(keyholder, sender, ca)
         self._plain = plain_probe
-        self.dimension: int = gallery_of(self._server, self._public.fingerprint)["dimension"]
+        gallery = gallery_of(self._server, self._public.fingerprint)
+        if plain_probe and is_plain(gallery):
+            raise UserError(f"{server}: its gallery is plain: leave out --plain-probe, or nothing is hidden")
+        self.dimension: int = gallery["dimension"]
         policy = self._keyholder.ask_json("GET", "/v1/about")
         if type(policy.get("threshold")) is not float or not isinstance(policy.get("fingerprint"), str):
             raise UserError(f"{keyholder}: is no key holder; see its address")
@@ -93,7 +98,7 @@ class Asking:
         person = asked.get("id")
         if not isinstance(person, str):
             raise UserError(f"{self._keyholder.url}: says no id; is it a key holder?")
-        return self._ask(f"/v1/verify/{person}?threshold={self.threshold!r}", embedding, "verify")
+        return self._ask(f"/v1/verify/{person}?threshold={self.threshold!r}", embedding, "verify", name)
 
     def identify(self, embedding: NDArray[np.float64]) -> Answer:
         """Ask who a face is; raises as :meth:`verify`."""
@@ -103,7 +108,7 @@ class Asking:
         """Ask for the scores of everybody; key holders refuse it as a rule. Raises as :meth:`verify`."""
         return self._ask("/v1/scores", embedding, "scores")
 
-    def _ask(self, path: str, embedding: NDArray[np.float64], kind: str) -> Answer:
+    def _ask(self, path: str, embedding: NDArray[np.float64], kind: str, person: str | None = None) -> Answer:
         if embedding.shape != (self.dimension,):
             raise UserError(
                 f"embedding of {embedding.size} numbers, the gallery's have {self.dimension}; use the model "
@@ -120,6 +125,11 @@ class Asking:
                 f"{self._keyholder.url}: the answer is not signed by the gallery's owner; trust it not"
             )
         found = parse_object(self._keyholder.url, reply.body, "answer")
+        if found.get("request") != request_name("POST", path, body) or found.get("person") != person:
+            raise UserError(
+                f"{self._keyholder.url}: answered another question than was asked, or about somebody else; "
+                "somebody may have changed it on the way: use https"
+            )
         wanted, field = _ANSWERS[kind]
         value: Any = found.get(field)
         if found.get("kind") != kind or not isinstance(value, wanted) or type(found.get("left")) is not int:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedpriv.faces.options import asks, command_parser
+from fedpriv.arguments import command_parser
+from fedpriv.faces.options import asks
 
 if TYPE_CHECKING:
     from fedpriv.faces.caller import Answer, Asking
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def verify(arguments: list[str]) -> None:
     """Ask whether a face is the one enrolled under a name: accepted or not."""
-    parser = command_parser("verify", verify, "fedpriv faces verify anna picture.png --model faces.npz")
+    parser = command_parser(
+        "fedpriv faces verify", verify, "fedpriv faces verify anna picture.png --model faces.npz"
+    )
     parser.add_argument("name", help="of the person that it is said to be")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture of a face")
     asks(parser)
@@ -28,10 +31,10 @@ def verify(arguments: list[str]) -> None:
 def identify(arguments: list[str]) -> None:
     """Ask who a face is: the best match above the threshold, or nobody."""
     parser = command_parser(
-        "identify",
+        "fedpriv faces identify",
         identify,
         "fedpriv faces identify picture.png --model faces.npz\n"
-        "  fedpriv faces identify picture.png --model faces.npz --plain-probe",
+        "fedpriv faces identify picture.png --model faces.npz --plain-probe",
     )
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="pictures of faces, one of each"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.faces.embedder import MOST_DIMENSIONS, Embedder, Inputs
-from fedpriv.faces.face_models import load_face_model
+from fedpriv.faces.face_models import held_out_of, load_face_model
 
 _PIXELS = re.compile(r"pixels(?::([0-9]{1,4}))?")
 
@@ -69,9 +69,15 @@ def load_embedder(source: str, tracking_uri: str | None = None) -> Embedder:
 def export(source: str, path: Path, tracking_uri: str | None = None) -> None:
     """Write a run's face model into one ``.npz`` file, mode 0600, which needs neither its data nor MLflow.
 
+    From a run's output folder false accepts are measured, on the people whom the run held out.
+
     Raises:
         UserError: as :func:`load_embedder`, or when it cannot be written.
     """
     if path.suffix != ".npz":
         raise UserError(f"{path}: is written as .npz; end its name so")
-    load_face_model(source, tracking_uri).save(path)
+    model = load_face_model(source, tracking_uri)
+    held_out = held_out_of(source)
+    if held_out is not None:
+        model.measure(held_out)
+    model.save(path)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
+from fedpriv.faces.false_accepts import FalseAccepts
 from fedpriv.formats.files import read_input
 from fedpriv.formats.identity_folder import MAX_FILE_BYTES, decode_image
 
@@ -30,6 +31,7 @@ class Embedder:
         digest: SHA-256 of what decides an embedding, 64 hexadecimal digits: embeddings of two models with
             the same digest can be compared, of others not.
         function: (n, C, H, W) uint8 to (n, dimension) float64, of any length but 0.
+        false_accepts: what was measured on people whom the model was not trained on; None where nothing was.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Embedder:
     dimension: int
     digest: str
     function: Callable[[Inputs], NDArray[np.float64]]
+    false_accepts: FalseAccepts | None = None
 
     def embed(self, images: Inputs) -> Embeddings:
         """Return one embedding of unit length for each picture.

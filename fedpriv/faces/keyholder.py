@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
 
 from fedpriv.errors import UserError
 from fedpriv.faces.answers import SIGNATURE, sign_answer
-from fedpriv.faces.bodies import BINARY, Known, Name, Opened, Policy
+from fedpriv.faces.bodies import Known, Name, Opened, Policy
+from fedpriv.faces.entrance import received, senders
 from fedpriv.faces.holding import KeyHolder, KeyHolderSettings
 from fedpriv.faces.parties import Refusal
-from fedpriv.faces.signing import Gatekeeper, Unsigned
-from fedpriv.relays.logs import event
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.service import OCTETS, Refused, new_service, now_ms, refusals
-from fedpriv.relays.service import Refusal as RefusalBody
+from fedpriv.faces.signing import Gatekeeper
+from fedpriv.services.logs import event
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.service import OCTETS_BODY, Refused, new_service, now_ms, refusals
 
 _STATUSES = {
     "unknown_person": 404,
@@ -30,36 +32,43 @@ _STATUSES = {
     "not_yours": 403,
     "not_opened": 400,
 }
+_NAME_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": Name.model_json_schema()}}}
+}
 
 
 def build_keyholder(settings: KeyHolderSettings) -> FastAPI:
-    """Return the application.
+    """Return the application; warn on standard error where it decides above the FAR that was asked for.
 
     Raises:
         UserError: as :class:`KeyHolder`.
     """
     holder = KeyHolder(settings)
-    gatekeeper = Gatekeeper(holder.keys.public.verify_key)
+    if holder.warning:
+        sys.stderr.write(f"faces keyholder: {holder.warning}\n")
+    gatekeeper = Gatekeeper(holder.keys.public.verify_key, settings.http.body_s)
     metrics = ServiceMetrics(("/v1/about", "/v1/people", "/v1/open", "/healthz", "/metrics"))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        event("started", key=holder.keys.fingerprint[:16], raw_scores=settings.raw_scores)
+        event(
+            "started",
+            key=holder.keys.fingerprint[:16],
+            threshold=holder.threshold,
+            basis=holder.basis,
+            raw_scores=settings.raw_scores,
+        )
         yield
         event("stopped")
 
-    app = new_service("faces key holder", settings, metrics, lifespan)
+    app = new_service("faces key holder", settings, metrics, lifespan, senders(gatekeeper))
 
     async def caller(request: Request) -> tuple[str, bytes]:
-        body = await request.body()
         try:
-            return (
-                gatekeeper.caller(request.headers, request.method, request.url.path, body, now_ms()),
-                body,
-            )
-        except Unsigned as error:
-            metrics.outcome("not_signed")
-            raise Refused(401, "not_signed", str(error)) from error
+            return await received(request, gatekeeper.caller)
+        except Refused as error:
+            metrics.outcome(error.cause)
+            raise
 
     async def asked(number: str, function: Any, *arguments: Any) -> Any:
         try:
@@ -69,34 +78,39 @@ def build_keyholder(settings: KeyHolderSettings) -> FastAPI:
             event("refused", caller=number, cause=error.cause)
             raise Refused(_STATUSES.get(error.cause, 400), error.cause, str(error)) from error
         except UserError as error:
-            event("failed", caller=number)
-            raise Refused(503, "register", str(error)) from error
+            # names files of the owner's, which are no caller's business
+            event("failed", caller=number, reason=str(error))
+            raise Refused(
+                503, "register", "cannot open anything now; its owner finds the reason in its log"
+            ) from error
 
     @app.get("/v1/about", response_model=Policy, responses=refusals(), tags=["everybody"])
     async def about() -> Policy:
         """Say what is opened."""
         return holder.policy()
 
-    @app.post("/v1/people", response_model=Known, responses=refusals(401, 403, 404, 422), tags=["callers"])
-    async def people(request: Request, name: Name) -> Known:
-        """Say under which id the server knows a person of this name."""
-        number, _ = await caller(request)
-        found: Known = await asked(number, holder.known, number, name.name)
+    @app.post(
+        "/v1/people",
+        response_model=Known,
+        responses=refusals(401, 403, 404, 422, 429),
+        openapi_extra=_NAME_BODY,
+        tags=["callers"],
+    )
+    async def people(request: Request) -> Known:
+        """Say under which id the server knows a person of this name; costs an opening if there is none."""
+        number, body = await caller(request)
+        try:
+            name = Name.model_validate_json(body).name
+        except ValidationError as error:
+            raise Refused(422, "malformed", f"name: {error.errors()[0]['msg']}") from error
+        found: Known = await asked(number, holder.known, number, name, now_ms())
         return found
 
     @app.post(
         "/v1/open",
         response_model=Opened,
-        responses={
-            **refusals(401, 403, 409),
-            429: {"description": "The budget is spent", "model": RefusalBody},
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {OCTETS: BINARY},
-            }
-        },
+        responses=refusals(401, 403, 409, 429),
+        openapi_extra=OCTETS_BODY,
         tags=["callers"],
     )
     async def open_one(request: Request) -> Response:

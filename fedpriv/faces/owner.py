@@ -1,6 +1,6 @@
 """What the gallery's owner does: enrol people, delete them, admit callers."""
 
-import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,34 @@ from fedpriv.errors import UserError
 from fedpriv.faces.asking import Service
 from fedpriv.faces.cards import Caller
 from fedpriv.faces.embedder import Embedder, Embeddings
+from fedpriv.faces.gallery_service import (
+    gallery_of,
+    is_plain,
+    offered,
+    opened_segment,
+    require_kind,
+    sealed,
+    stale,
+)
 from fedpriv.faces.parties import Person
 from fedpriv.faces.register import Register
 from fedpriv.formats.identity_folder import list_identities
 from fedpriv.he.key_files import write_private
-from fedpriv.he.matching.people import MOST_DIMENSIONS, SLOT_FRACTION, Place, enrolment, new_id, unit
-from fedpriv.he.users.cipher_reading import CipherReader
+from fedpriv.he.matching.people import Place, new_id
+from fedpriv.he.matching.places import MOST_PEOPLE
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.public_keys import PUBLIC_FILE
 
+_MOST_PLACES = 100_000
+
 
 class Owner:
-    """The owner of a gallery, at the server that it is on.
+    """The owner of a gallery, at the server that it is on; several commands at once wait for each other.
 
     Attributes:
         keys: of the owner.
         register: of the owner.
+        plain: whether the server's gallery is, as of the last that was done.
     """
 
     def __init__(self, folder: Path, server: str, ca: Path | None = None) -> None:
@@ -41,37 +53,55 @@ class Owner:
             UserError: when the keys cannot be read.
         """
         self.keys, self.register = UserKeys.load(folder, "faces"), Register(folder)
-        self._server = Service(server, self.keys.signer, ca)
+        self._server, self.plain = Service(server, self.keys.signer, ca), False
 
-    def enrol(self, people: Mapping[str, Sequence[Path]], embedder: Embedder) -> list[Person]:
+    def enrol(
+        self, people: Mapping[str, Sequence[Path]], embedder: Embedder, plain: bool = False
+    ) -> list[Person]:
         """Enrol people, each by the mean of the embeddings of their pictures.
 
         Guarantee:
-            - The server takes all people of a block or none, and is told neither name nor embedding.
+            - The server takes all people of a block or none, and is told no name and, unless ``plain``, no
+              embedding.
             - Somebody whom the server took and the register does not know, because this was ended between the
-              two, is never an answer.
+              two, is never an answer, and is deleted by the owner's next command.
+            - Nobody gets a place that somebody had before: a server that was restored from an older copy
+              names nobody by another's face.
 
         Args:
             people: pictures by name.
             embedder: the same for all people of a gallery.
+            plain: the server may read the embeddings: its gallery is a plain one.
 
         Raises:
-            UserError: when a name is taken, a picture cannot be read, the gallery is of another key or of
-                embeddings of another model, or the server refuses.
+            UserError: when a name is taken, a picture cannot be read, the gallery is of another key, of
+                embeddings of another model or of another kind than ``plain`` says, or the server refuses.
         """
         names = list(people)
         if empty := [name for name in names if not people[name]]:
             raise UserError(f"{empty[0]}: has no pictures; give at least one")
         self.register.require_new(names)
-        server_key = gallery_of(self._server, self.keys.fingerprint, embedder.dimension)["server_key"]
-        self.register.pin(server_key, embedder.digest)
+        gallery = gallery_of(self._server, self.keys.fingerprint, embedder.dimension)
+        require_kind(self._server, gallery, plain)
+        self.plain = plain
+        self.register.pin(gallery["server_key"], embedder.digest)
+        if embedder.false_accepts is not None:
+            self.register.measure(embedder.false_accepts)
         rows = embedder.read([path for name in names for path in people[name]])
         vectors = means(rows, [len(people[name]) for name in names])
+        with self.register.alone():
+            self._settle()
+            self.register.require_new(names)
+            return self._enrol(names, vectors)
+
+    def _enrol(self, names: Sequence[str], vectors: Embeddings) -> list[Person]:
         enrolled: list[Person] = []
         for place in self._free(len(names)):
             part = slice(len(enrolled), len(enrolled) + len(place.slots))
             ids = [new_id() for _ in place.slots]
-            self._server.ask("POST", "/v1/people", b"".join(enrolment(self.keys, place, ids, vectors[part])))
+            body = sealed(self.keys, place, ids, vectors[part], self.plain)
+            self.register.begin(ids)
+            self._server.ask("POST", "/v1/people", body)
             taken = [
                 Person(number, name, place.block, slot)
                 for number, name, slot in zip(ids, names[part], place.slots, strict=True)
@@ -81,7 +111,7 @@ class Owner:
         return enrolled
 
     def delete(self, name: str) -> int:
-        """Delete a person, and encrypt anew what others share a segment with them.
+        """Delete a person, and encrypt anew (sign anew, in clear) what others share a segment with them.
 
         Guarantee:
             - From the first step on the person is no answer. When this returns the server was told to forget
@@ -94,85 +124,62 @@ class Owner:
         Raises:
             UserError: when nobody of that name is enrolled, or the server refuses; run it again then.
         """
-        person = self.register.find(name)
-        gallery = gallery_of(self._server, self.keys.fingerprint)
-        self.register.pin(gallery["server_key"], self.register.pinned()[1])
-        stale = self._stale(self._server.ask_json("DELETE", f"/v1/people/{person.id}"))
+        with self.register.alone():
+            person = self.register.leave(name)
+            gallery = gallery_of(self._server, self.keys.fingerprint)
+            self.register.pin(gallery["server_key"], self.register.pinned()[1])
+            self.plain = is_plain(gallery)
+            self._settle()
+            again = self._renew(self._server.ask_json("DELETE", f"/v1/people/{person.id}"))
+            # last, so that whoever is interrupted can name the person again
+            self.register.remove([person.id])
+        return again
+
+    def _settle(self) -> None:
+        """Delete whom an interrupted enrolment may have left at the server."""
+        ids = self.register.unfinished()
+        for start in range(0, len(ids), MOST_PEOPLE):
+            part = ids[start : start + MOST_PEOPLE]
+            self._renew(self._server.ask_json("DELETE", "/v1/people", json.dumps({"ids": part}).encode()))
+            self.register.abandon(part)
+
+    def _renew(self, found: Mapping[str, Any]) -> int:
+        """Encrypt anew whoever is left in the segments that the server names, and return how many."""
         again = 0
-        for segment, remaining in stale.items():
+        for segment, remaining in stale(self._server, found).items():
             if remaining:
                 self._again(segment, remaining)
                 again += len(remaining)
-        # last, so that whoever is interrupted can name the person again
-        self.register.remove([person.id])
         return again
 
     def _again(self, segment: str, remaining: dict[str, tuple[int, int]]) -> None:
         data = self._server.ask("GET", f"/v1/segments/{segment}").body
         ids = sorted(remaining, key=lambda each: remaining[each][1])
         place = Place(remaining[ids[0]][0], tuple(remaining[each][1] for each in ids))
-        vectors = opened_segment(self.keys, data, place)
-        body = b"".join(enrolment(self.keys, place, ids, vectors))
+        # a server that says plain of what is not gets back what it sent, and nothing that was decrypted
+        vectors = opened_segment(self.keys, data, place, self.plain)
+        body = sealed(self.keys, place, ids, vectors, self.plain)
         self._server.ask("PUT", f"/v1/segments/{segment}", body)
 
     def _free(self, count: int) -> list[Place]:
-        found = self._server.ask_json("GET", f"/v1/free?count={count}")
-        try:
-            places = [
-                Place(int(each["block"]), tuple(int(slot) for slot in each["slots"]))
-                for each in found["places"]
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self._server.url}: says no places; is it a faces server?") from error
-        if sum(len(place.slots) for place in places) != count:
-            raise UserError(f"{self._server.url}: gives another number of places than {count}")
+        """Return places that nobody ever had, as far as server and register know."""
+        wanted = count
+        while True:
+            found = offered(self._server, wanted)
+            at = [(each.block, slot) for each in found for slot in each.slots]
+            unused = self.register.unused(at)[:count]
+            if len(unused) == count:
+                break
+            # a server that was restored from an older copy offers places that were given away since
+            if wanted >= _MOST_PLACES:
+                raise UserError(
+                    f"{self._server.url}: its gallery is older than {self.register.path}; restore a newer one"
+                )
+            wanted = min(2 * wanted, _MOST_PLACES)
+        chosen = set(unused)
+        slots = [tuple(slot for slot in each.slots if (each.block, slot) in chosen) for each in found]
+        places = [Place(each.block, some) for each, some in zip(found, slots, strict=True) if some]
         return places
-
-    def _stale(self, found: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
-        try:
-            return {
-                str(name): {str(each): (int(at[0]), int(at[1])) for each, at in people.items()}
-                for name, people in found["segments"].items()
-            }
-        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"{self._server.url}: says no segments; is it a faces server?") from error
-
-
-def gallery_of(server: Service, fingerprint: str, dimension: int | None = None) -> dict[str, Any]:
-    """Return what a server says of its gallery, having compared it with what is here.
-
-    Raises:
-        UserError: when it is under another key, or of embeddings of another length.
-    """
-    found = server.ask_json("GET", "/v1/about")
-    types = {"fingerprint": str, "server_key": str, "dimension": int}
-    if any(type(found.get(name)) is not kind for name, kind in types.items()):
-        raise UserError(f"{server.url}: is no faces server; see its address")
-    if found["fingerprint"] != fingerprint:
-        raise UserError(
-            f"{server.url}: its gallery is under the key {found['fingerprint'][:16]}, and the key here is "
-            f"{fingerprint[:16]}; use the folder that belongs to it"
-        )
-    if dimension is not None and found["dimension"] != dimension:
-        raise UserError(
-            f"{server.url}: its gallery is of embeddings of {found['dimension']} numbers, the model's have "
-            f"{dimension}; use the model that people were enrolled by"
-        )
-    return found
-
-
-def opened_segment(keys: UserKeys, data: bytes, place: Place) -> Embeddings:
-    """Return the embeddings in some slots of a segment, (n, d).
-
-    Raises:
-        FormatError: when ``data`` is no segment of this key's.
-        UserError: when it does not decrypt to embeddings.
-    """
-    source = "segment"
-    primes = (keys.set.primes,)
-    reader = CipherReader(io.BytesIO(data), keys.public, source=source, most=MOST_DIMENSIONS, primes=primes)
-    rows = [keys.decrypt_floats(each, limit=1.01 * SLOT_FRACTION)[list(place.slots)] for each in reader]
-    return unit(np.array(rows).T)
 
 
 def admit(folder: Path, name: str, out: Path, budget: int | None) -> str:

@@ -1,20 +1,24 @@
 """Commands of the gallery's owner: ``fedpriv faces enroll | delete | caller``."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedpriv.arguments import command_parser
 from fedpriv.errors import UserError
-from fedpriv.faces.options import CALLER, command_parser, connects, embeds, owns
+from fedpriv.faces.in_the_clear import enrolling, meeting
+from fedpriv.faces.options import CALLER, connects, embeds, owns
 
 
 def enroll(arguments: list[str]) -> None:
-    """Enrol people: their encrypted embeddings go to the server, their names stay here."""
+    """Enrol people: their embeddings go to the server, encrypted unless --plain; their names stay here."""
     parser = command_parser(
-        "enroll",
+        "fedpriv faces enroll",
         enroll,
-        "fedpriv faces enroll anna anna1.png anna2.png --model outputs/2026-01-31/12-00-00\n"
-        "  fedpriv faces enroll --people FOLDER --model faces.npz",
+        "fedpriv faces enroll anna anna1.png anna2.png --model faces.npz\n"
+        "fedpriv faces enroll --people FOLDER --model faces.npz\n"
+        "fedpriv faces enroll --people FOLDER --model faces.npz --plain",
     )
     parser.add_argument("name", nargs="?", help="of one person")
     parser.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="of that person")
@@ -23,6 +27,11 @@ def enroll(arguments: list[str]) -> None:
     )
     parser.add_argument(
         "--first", type=int, metavar="N", help="with --people: only the first N pictures of everybody"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="IN CLEAR: the server reads the embeddings; for a gallery of `faces serve --gallery plain`",
     )
     owns(parser)
     connects(parser, keyholder=False)
@@ -33,23 +42,33 @@ def enroll(arguments: list[str]) -> None:
 
     if (options.people is None) == (options.name is None):
         raise UserError("faces enroll: give a name and its pictures, or --people FOLDER")
-    people = {options.name: tuple(options.images)} if options.name else identities(options.people)
+    one = options.name is not None
+    people = {options.name: tuple(options.images)} if one else identities(options.people)
     if options.first is not None:
         if options.first < 1:
             raise UserError(f"--first {options.first}: choose 1 or more")
         people = {name: files[: options.first] for name, files in people.items()}
     owner = Owner(options.owner, options.server, options.ca)
     owner.register.require_new(list(people))
-    enrolled = owner.enrol(people, load_embedder(options.model, options.tracking_uri))
+    if not owner.register.knows_server() and (said := meeting(options.server)):
+        sys.stderr.write(f"faces enroll: {said}\n")
+    if options.plain and (said := enrolling(options.server)):
+        sys.stderr.write(f"faces enroll: {said}\n")
+    enrolled = owner.enrol(people, load_embedder(options.model, options.tracking_uri), plain=options.plain)
     if options.json:
-        print(json.dumps({"enrolled": [each.name for each in enrolled]}))
+        kind = {"gallery": "plain"} if options.plain else {}
+        print(json.dumps({"enrolled": [each.name for each in enrolled], **kind}))
     else:
-        print(f"enrolled {len(enrolled)}: {', '.join(each.name for each in enrolled[:10])}" + _more(enrolled))
+        clear = " in clear" if options.plain else ""
+        print(
+            f"enrolled {len(enrolled)}{clear}: {', '.join(each.name for each in enrolled[:10])}"
+            + _more(enrolled)
+        )
 
 
 def delete(arguments: list[str]) -> None:
     """Delete people; whoever was enrolled together with them is encrypted anew."""
-    parser = command_parser("delete", delete, "fedpriv faces delete anna")
+    parser = command_parser("fedpriv faces delete", delete, "fedpriv faces delete anna")
     parser.add_argument("names", nargs="+", metavar="NAME", help="of people")
     owns(parser)
     connects(parser, keyholder=False)
@@ -59,7 +78,8 @@ def delete(arguments: list[str]) -> None:
     owner = Owner(options.owner, options.server, options.ca)
     for name in options.names:
         again = owner.delete(name)
-        print(f"deleted {name}" + (f"; {again} others were encrypted anew" if again else ""), flush=True)
+        how = "signed anew, in clear" if owner.plain else "encrypted anew"
+        print(f"deleted {name}" + (f"; {again} others were {how}" if again else ""), flush=True)
 
 
 def caller(arguments: list[str]) -> None:
@@ -67,9 +87,9 @@ def caller(arguments: list[str]) -> None:
     from fedpriv.faces.register import BUDGET
 
     parser = command_parser(
-        "caller",
+        "fedpriv faces caller",
         caller,
-        "fedpriv faces caller door-1\n  fedpriv faces caller door-1 --revoke\n  fedpriv faces caller --list",
+        "fedpriv faces caller door-1\nfedpriv faces caller door-1 --revoke\nfedpriv faces caller --list",
     )
     parser.add_argument("name", nargs="?", help="for you; it goes nowhere")
     parser.add_argument(

@@ -22,6 +22,9 @@ def plain_probe(body: bytes, dimension: int) -> NDArray[np.float64]:
         raise FormatError(
             "probe", None, f"need {dimension} numbers; use the model that people were enrolled by"
         )
+    # JSON has integers beyond every float, and floats whose squares are
+    if not all(abs(each) < 2 for each in numbers):
+        raise FormatError("probe", None, "has a number that is not -1 to 1; embeddings have length 1")
     probe = np.array(numbers, np.float64)
     length = float(np.linalg.norm(probe))
     if not abs(length - 1.0) < 1e-3:

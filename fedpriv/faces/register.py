@@ -5,22 +5,20 @@ nowhere else. Commands of the owner and the key holder's service share it, each 
 wrote.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from fedpriv.errors import UserError
+from fedpriv.faces.false_accepts import FalseAccepts
 from fedpriv.faces.parties import Admitted, Person, Refusal
-from fedpriv.journal import Entry, Journal
+from fedpriv.faces.registered import Registered
+from fedpriv.journal import Journal, own_folder
 
-DAY_MS = 24 * 3600 * 1000
 BUDGET = 32
 """Openings a day for a caller, unless the owner says otherwise."""
-MOST_BUDGET = 1_000_000
-
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-_PUBLIC = re.compile("[0-9a-f]{64}")
 
 
 class Register:
@@ -30,48 +28,74 @@ class Register:
         - What a method has written is synced to disk when it returns: an opening is charged before anything
           is decrypted, and charged whatever comes of it.
         - A ticket is opened once, over any number of processes and starts.
+        - What the server was asked to take or delete is written down before it is asked: whoever is
+          interrupted leaves behind what the next command has to do.
     """
 
     def __init__(self, owner: Path) -> None:
         """Name the owner's folder, the one with its keys."""
         self.path = owner / "faces" / "register.jsonl"
-        self._people: dict[str, Person] = {}
-        self._names: dict[str, str] = {}
-        self._places: dict[tuple[int, int], str] = {}
-        self._callers: dict[str, Admitted] = {}
-        self._opened: dict[str, list[int]] = {}
-        self._tickets: dict[str, int] = {}
-        self._server: str | None = None
-        self._model: str | None = None
+        self._known = Registered()
         self._journal = Journal(
-            self.path, self._take, "nothing is enrolled or opened with it; restore it from a copy"
+            self.path, self._known.take, "nothing is enrolled or opened with it; restore it from a copy"
         )
 
     def people(self) -> list[Person]:
         """Return all who are enrolled."""
         with self._journal.reading():
-            return list(self._people.values())
+            return list(self._known.people.values())
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other command of the owner's changes the gallery, and hold them off inside the block.
+
+        The key holder goes on: what it reads and charges has a lock of its own.
+
+        Raises:
+            UserError: when the folder cannot be used.
+        """
+        own_folder(self.path.parent)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.path.with_name("owner.lock"), flags, 0o600), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def find(self, name: str) -> Person:
         """Return the person of a name.
 
         Raises:
-            Refusal: when nobody of that name is enrolled.
+            Refusal: when nobody of that name is enrolled, or they are being deleted.
         """
         with self._journal.reading():
-            if name not in self._names:
-                raise Refusal("unknown_person", f"{name[:80]}: nobody of that name is enrolled")
-            return self._people[self._names[name]]
+            person = self._known.people.get(self._known.names.get(name, ""))
+        if person is None:
+            raise Refusal("unknown_person", f"{name[:80]}: nobody of that name is enrolled")
+        return person
+
+    def person(self, number: str) -> Person:
+        """Return the person of an id.
+
+        Raises:
+            Refusal: when nobody with it is enrolled, or they are being deleted.
+        """
+        with self._journal.reading():
+            if number not in self._known.people:
+                raise Refusal("unknown_person", "nobody with this id is enrolled; ask for the name again")
+            return self._known.people[number]
 
     def at(self, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Person]:
         """Return who is at each of these (block, slot); nobody, and people deleted, are left out."""
         with self._journal.reading():
-            return {each: self._people[self._places[each]] for each in places if each in self._places}
+            return {
+                each: self._known.people[self._known.places[each]]
+                for each in places
+                if each in self._known.places
+            }
 
     def callers(self) -> list[Admitted]:
         """Return all callers that are admitted."""
         with self._journal.reading():
-            return list(self._callers.values())
+            return list(self._known.callers.values())
 
     def require_new(self, names: Sequence[str]) -> None:
         """Check names before anything is encrypted for them.
@@ -80,16 +104,42 @@ class Register:
             UserError: when one is taken, stands twice, or is no name.
         """
         with self._journal.reading():
-            self._require_new(names)
+            self._known.require_new(names)
+
+    def unused(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return those of (block, slot) that nobody ever had."""
+        with self._journal.reading():
+            return [each for each in places if each not in self._known.used]
+
+    def begin(self, ids: Sequence[str]) -> None:
+        """Write down ids that the server is about to be asked to take.
+
+        They are unfinished until :meth:`enrol` or :meth:`abandon`.
+        """
+        with self._journal.writing() as append:
+            append([{"event": "enrolling", "ids": list(ids)}])
+
+    def unfinished(self) -> list[str]:
+        """Return the ids that the server may have taken, of an enrolment that did not end."""
+        with self._journal.reading():
+            return list(self._known.enrolling)
+
+    def abandon(self, ids: Sequence[str]) -> None:
+        """Write down that the server does not have these ids, or no longer."""
+        with self._journal.writing() as append:
+            append([{"event": "abandoned", "ids": list(ids)}])
 
     def enrol(self, people: Sequence[Person]) -> None:
         """Write down people whom the server has taken.
 
         Raises:
-            UserError: as :meth:`require_new`.
+            UserError: as :meth:`require_new`, and when somebody has or had one of their places.
         """
         with self._journal.writing() as append:
-            self._require_new([each.name for each in people])
+            self._known.require_new([each.name for each in people])
+            places = [(each.block, each.slot) for each in people]
+            if len(set(places)) < len(places) or not self._known.used.isdisjoint(places):
+                raise UserError(f"{self.path}: two people in one place of the gallery; ask for places again")
             append(
                 [
                     {"event": "enrolled", "id": each.id, "name": each.name, "at": [each.block, each.slot]}
@@ -97,10 +147,28 @@ class Register:
                 ]
             )
 
-    def remove(self, ids: Sequence[str]) -> None:
-        """Write down that these people are no longer enrolled: they are never an answer again."""
+    def leave(self, name: str) -> Person:
+        """Write down that a person is being deleted, and return them: never an answer again.
+
+        It may be asked again until :meth:`remove`.
+
+        Raises:
+            Refusal: when nobody of that name is enrolled or being deleted.
+        """
         with self._journal.writing() as append:
-            append([{"event": "removed", "id": each} for each in ids if each in self._people])
+            number = self._known.names.get(name, "")
+            if person := self._known.leaving.get(number):
+                return person
+            if number not in self._known.people:
+                raise Refusal("unknown_person", f"{name[:80]}: nobody of that name is enrolled")
+            append([{"event": "removing", "id": number}])
+            return self._known.leaving[number]
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Write down that the server has deleted these people; of ids that it does not know, nothing."""
+        with self._journal.writing() as append:
+            known = self._known.people.keys() | self._known.leaving.keys()
+            append([{"event": "removed", "id": each} for each in dict.fromkeys(ids) if each in known])
 
     def pin(self, server: str, model: str) -> None:
         """Remember the server's signing key and the model that the embeddings are from, or compare with them.
@@ -113,19 +181,35 @@ class Register:
             UserError: when another one was remembered.
         """
         with self._journal.writing() as append:
-            if self._server is None:
+            if self._known.server is None:
                 append([{"event": "pinned", "server": server, "model": model}])
-            elif self._server != server:
+            elif self._known.server != server:
                 raise UserError(
-                    f"{self.path}: knows the server by the key {self._server[:16]}, this one has "
+                    f"{self.path}: knows the server by the key {self._known.server[:16]}, this one has "
                     f"{server[:16]}; "
                     "ask the server that the gallery is on"
                 )
-            elif self._model != model:
+            elif self._known.model != model:
                 raise UserError(
-                    f"{self.path}: enrolled with the model {str(self._model)[:16]}, this one is "
+                    f"{self.path}: enrolled with the model {str(self._known.model)[:16]}, this one is "
                     f"{model[:16]}; scores of two models cannot be compared: use the first"
                 )
+
+    def measure(self, false_accepts: FalseAccepts) -> None:
+        """Remember what was measured with the model that people are enrolled by; the last counts."""
+        with self._journal.writing() as append:
+            if self._known.false_accepts != false_accepts:
+                append([{"event": "measured", "false_accepts": false_accepts.to_json()}])
+
+    def measured(self) -> FalseAccepts | None:
+        """Return what was measured with the model that people are enrolled by; None where nothing was."""
+        with self._journal.reading():
+            return self._known.false_accepts
+
+    def knows_server(self) -> bool:
+        """Return whether a server's key is remembered already."""
+        with self._journal.reading():
+            return self._known.server is not None
 
     def pinned(self) -> tuple[str, str]:
         """Return the server's key and the model's digest.
@@ -134,9 +218,9 @@ class Register:
             UserError: when nobody has been enrolled yet.
         """
         with self._journal.reading():
-            if self._server is None or self._model is None:
+            if self._known.server is None or self._known.model is None:
                 raise UserError(f"{self.path}: nobody is enrolled yet; run `fedpriv faces enroll` first")
-            return self._server, self._model
+            return self._known.server, self._known.model
 
     def admit(self, number: str, name: str, budget: int | None) -> None:
         """Write down a caller.
@@ -145,13 +229,13 @@ class Register:
             UserError: when the name is taken or no name, or the budget out of range.
         """
         with self._journal.writing() as append:
-            self._require_new_caller(name, budget)
+            self._known.require_new_caller(name, budget)
             append([{"event": "admitted", "caller": number, "name": name, "budget": budget}])
 
     def require_new_caller(self, name: str, budget: int | None) -> None:
         """Check before a key is made; raises as :meth:`admit`."""
         with self._journal.reading():
-            self._require_new_caller(name, budget)
+            self._known.require_new_caller(name, budget)
 
     def revoke(self, name: str) -> None:
         """Take a caller out: nothing is opened for it from now on.
@@ -160,7 +244,7 @@ class Register:
             UserError: when there is none of that name.
         """
         with self._journal.writing() as append:
-            found = [each.number for each in self._callers.values() if each.name == name]
+            found = [each.number for each in self._known.callers.values() if each.name == name]
             if not found:
                 raise UserError(f"caller {name[:80]}: is not admitted; nothing is revoked")
             append([{"event": "revoked", "caller": each} for each in found])
@@ -172,10 +256,14 @@ class Register:
             Refusal: when not.
         """
         with self._journal.reading():
-            self._admitted(caller)
+            self._known.admitted(caller)
 
     def charge(self, caller: str, ticket: str, default: int, now_ms: int) -> int:
         """Charge one opening, synced to disk, and return how many are left of the last 24 hours' budget.
+
+        Edge cases:
+            - A clock that is set ahead and back forgets nothing: an opening charged at a later time than now
+              counts, however much later.
 
         Args:
             caller: number on its card.
@@ -187,84 +275,29 @@ class Register:
             Refusal: when the caller was revoked or its budget is spent, or the ticket was opened before.
         """
         with self._journal.writing() as append:
-            admitted = self._admitted(caller)
-            if ticket in self._tickets:
+            left = self._known.left(caller, default, now_ms)
+            if ticket in self._known.tickets:
                 raise Refusal("opened_before", "this ticket was opened before; ask the server for a new one")
-            budget = default if admitted.budget is None else admitted.budget
-            recent = [each for each in self._opened.get(caller, []) if each > now_ms - DAY_MS]
-            if len(recent) >= budget:
-                hours = (recent[-budget] + DAY_MS - now_ms) / 3_600_000
-                raise Refusal(
-                    "budget_spent",
-                    f"the budget of {budget} openings in 24 hours is spent; one is free in {hours:.1f} h",
-                )
             append([{"event": "opened", "caller": caller, "ticket": ticket, "ms": now_ms}])
-            return budget - len(recent) - 1
+            return left - 1
 
-    def _admitted(self, caller: str) -> Admitted:
-        if caller not in self._callers:
-            raise Refusal(
-                "not_admitted", "this caller is not admitted, or no longer; ask the gallery's owner"
-            )
-        return self._callers[caller]
+    def look_up(self, caller: str, name: str, default: int, now_ms: int) -> Person:
+        """Return the person of a name, and charge the caller an opening for a name that nobody has.
 
-    def _require_new_caller(self, name: str, budget: int | None) -> None:
-        if not _NAME.fullmatch(name):
-            raise UserError(f"caller {name[:80]!r}: need 1 to 128 printable characters")
-        if budget is not None and not 0 < budget <= MOST_BUDGET:
-            raise UserError(f"--budget {budget}: choose 1 to {MOST_BUDGET} a day")
-        if any(each.name == name for each in self._callers.values()):
-            raise UserError(f"caller {name}: is admitted already; revoke it first or choose another name")
+        Args:
+            caller: number on its card.
+            name: clear.
+            default: budget of callers without one of their own.
+            now_ms: milliseconds since 1970.
 
-    def _require_new(self, names: Sequence[str]) -> None:
-        for name in names:
-            if not _NAME.fullmatch(name):
-                raise UserError(f"{name[:80]!r}: is no name; give 1 to 128 printable characters")
-            if name in self._names:
-                raise UserError(f"{name}: is enrolled already; `fedpriv faces delete {name}` first")
-        if len(set(names)) < len(names):
-            raise UserError(f"{max(names, key=list(names).count)}: stands twice; give every person once")
-
-    def _take(self, entry: Entry) -> None:
-        _TAKERS[entry["event"]](self, entry)
-
-    def _take_enrolled(self, entry: Entry) -> None:
-        block, slot = entry["at"]
-        person = Person(str(entry["id"]), str(entry["name"]), int(block), int(slot))
-        self._people[person.id] = person
-        self._names[person.name] = person.id
-        self._places[person.block, person.slot] = person.id
-
-    def _take_removed(self, entry: Entry) -> None:
-        person = self._people.pop(entry["id"])
-        del self._names[person.name], self._places[person.block, person.slot]
-
-    def _take_pinned(self, entry: Entry) -> None:
-        server, model = entry["server"], entry["model"]
-        if not (_PUBLIC.fullmatch(server) and _PUBLIC.fullmatch(model)):
-            raise ValueError("no keys")
-        self._server, self._model = server, model
-
-    def _take_admitted(self, entry: Entry) -> None:
-        budget: Any = entry["budget"]
-        number = str(entry["caller"])
-        self._callers[number] = Admitted(number, str(entry["name"]), None if budget is None else int(budget))
-
-    def _take_revoked(self, entry: Entry) -> None:
-        del self._callers[entry["caller"]]
-
-    def _take_opened(self, entry: Entry) -> None:
-        when = int(entry["ms"])
-        times = self._opened.setdefault(str(entry["caller"]), [])
-        times[:] = [each for each in times if each > when - DAY_MS] + [when]
-        self._tickets[str(entry["ticket"])] = when
-
-
-_TAKERS: dict[str, Callable[[Register, Entry], None]] = {
-    "enrolled": Register._take_enrolled,
-    "removed": Register._take_removed,
-    "pinned": Register._take_pinned,
-    "admitted": Register._take_admitted,
-    "revoked": Register._take_revoked,
-    "opened": Register._take_opened,
-}
+        Raises:
+            Refusal: when the caller was revoked or its budget is spent, whoever is asked for; when nobody of
+                that name is enrolled.
+        """
+        with self._journal.writing() as append:
+            self._known.left(caller, default, now_ms)
+            person = self._known.people.get(self._known.names.get(name, ""))
+            if person is None:
+                append([{"event": "guessed", "caller": caller, "ms": now_ms}])
+                raise Refusal("unknown_person", f"{name[:80]}: nobody of that name is enrolled")
+            return person

@@ -1,13 +1,12 @@
 """A result on its way from the server to the key holder, through the caller who asked.
 
 Layout: Ed25519 signature of the server 64 bytes, bytes of the header u32 little-endian, the header, a JSON
-object; where the probe was encrypted, the proof of its length, a cipher set; then the question, a cipher set.
-The signature is over all that follows it.
+object, then the question, a cipher set. The signature is over all that follows it.
 """
 
 import hashlib
 import struct
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from json import dumps
 
 from fedpriv.errors import UserError
@@ -31,7 +30,8 @@ class Ticket:
         person: id of who is claimed, for ``verify``; else "".
         threshold: that the scores were compared with.
         made_ms: when, in milliseconds since 1970.
-        proof_bytes: of the proof of the probe's length; 0 where the probe came in clear, and was looked at.
+        request: name of the request that it answers, see :func:`~fedpriv.faces.signing.request_name`: the key
+            holder repeats it to the caller, who knows by it that this is the answer to its own question.
     """
 
     kind: str
@@ -39,17 +39,17 @@ class Ticket:
     person: str
     threshold: float
     made_ms: int
-    proof_bytes: int = 0
+    request: str
 
-    def seal(self, question: bytes, server: SigningKey, proof: bytes = b"") -> bytes:
-        """Return the ticket with its question and proof, signed."""
-        header = dumps(asdict(replace(self, proof_bytes=len(proof))), sort_keys=True).encode()
-        content = _SIZE.pack(len(header)) + header + proof + question
+    def seal(self, question: bytes, server: SigningKey) -> bytes:
+        """Return the ticket with its question, signed."""
+        header = dumps(asdict(self), sort_keys=True).encode()
+        content = _SIZE.pack(len(header)) + header + question
         return server.sign(_SIGNED + hashlib.sha256(content).digest()) + content
 
 
-def open_ticket(data: bytes, server: bytes) -> tuple[Ticket, bytes, bytes]:
-    """Return the ticket that ``data`` is, its proof and its question.
+def open_ticket(data: bytes, server: bytes) -> tuple[Ticket, bytes]:
+    """Return the ticket that ``data`` is, and its question.
 
     Guarantee:
         - Nothing of it is looked at before the server's signature was found to be on it.
@@ -75,15 +75,11 @@ def open_ticket(data: bytes, server: bytes) -> tuple[Ticket, bytes, bytes]:
         "person": str,
         "threshold": float,
         "made_ms": int,
-        "proof_bytes": int,
+        "request": str,
     }
     if {name: type(value) for name, value in found.items()} != types or found["kind"] not in KINDS:
         raise UserError("ticket: says other things than tickets of this version do; ask the server again")
-    ticket = Ticket(**found)
-    if not 0 <= ticket.proof_bytes <= len(content) - end:
-        raise UserError("ticket: is cut short; ask the server again")
-    begin = end + ticket.proof_bytes
-    return ticket, bytes(content[end:begin]), bytes(content[begin:])
+    return Ticket(**found), bytes(content[end:])
 
 
 def ticket_name(data: bytes) -> str:

@@ -17,7 +17,9 @@ DRAFT_FILE = "share.draft"
 """The same while the key is being made, after the run's number and a dot."""
 
 
-def write_private(path: Path, data: bytes, durable: bool = True, replace: bool = False) -> None:
+def write_private(
+    path: Path, data: bytes, durable: bool = True, replace: bool = False, what: str = "key"
+) -> None:
     """Write a new file, readable by its owner only.
 
     Guarantee:
@@ -35,6 +37,7 @@ def write_private(path: Path, data: bytes, durable: bool = True, replace: bool =
         data: the content.
         durable: sync file and folder to disk before returning.
         replace: an existing file.
+        what: it is, for messages.
 
     Raises:
         UserError: when the file exists (without ``replace``) or cannot be written.
@@ -56,10 +59,10 @@ def write_private(path: Path, data: bytes, durable: bool = True, replace: bool =
         if durable:
             sync_folder(path.parent)
     except FileExistsError as error:
-        raise UserError(f"{path}: exists already; choose another name or move the old key away") from error
+        raise UserError(f"{path}: exists already; choose another name or move the old {what} away") from error
     except OSError as error:
         raise UserError(
-            f"{path}: cannot write the key: {error.strerror}; choose a writable folder"
+            f"{path}: cannot write the {what}: {error.strerror}; choose a writable folder"
         ) from error
     finally:
         with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):

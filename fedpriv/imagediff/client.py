@@ -1,43 +1,26 @@
 """The owner's side: encrypts pictures, has a server subtract them, opens the difference."""
 
-import io
-import secrets
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.errors import FormatError, UserError
-from fedpriv.he.pictures.difference import encrypted, opened
-from fedpriv.he.pictures.packing import LARGEST, ValuePacking
+from fedpriv.errors import UserError
+from fedpriv.he.pictures.packing import LARGEST
 from fedpriv.he.pictures.reading import Picture, described, require_alike
-from fedpriv.he.users.cipher_heads import CipherHead
-from fedpriv.he.users.cipher_reading import CipherReader
-from fedpriv.he.users.cipher_writing import CipherStream
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.imagediff.connection import ServerConnection
-from fedpriv.imagediff.protocol import (
-    CHANGES,
-    DIFFERENCES,
-    FORGET,
-    PART,
-    REFERENCES,
-    ReferenceHead,
-    checked_name,
-)
+from fedpriv.imagediff.protocol import CHANGES, DIFFERENCES, FORGET, REFERENCES, ReferenceHead, checked_name
+from fedpriv.imagediff.requests import PictureRequests, Request
 
 _IN_FLIGHT = 2
 """Requests that are encrypted ahead: the client encrypts while the server subtracts."""
-
-
-_Request = tuple[str, bytes]
-"""The number that a request gave itself, which its answer must have, and its body."""
 
 
 class DifferenceClient:
@@ -75,8 +58,7 @@ class DifferenceClient:
                 f"key for {keys.set.purpose}: pictures need one made by `fedpriv keys new images`"
             )
         self._connection = ServerConnection(url, keys.public, ca)
-        self.url, self._keys, self._packing = url, keys, ValuePacking(keys.set)
-        self._encryptor = keys.encryptor()
+        self.url, self._requests = url, PictureRequests(keys)
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="imagediff")
 
     @property
@@ -111,12 +93,12 @@ class DifferenceClient:
         if not pairs:
             return []
         firsts, seconds = (_joined([pair[side].reshape(-1) for pair in pairs]) for side in (0, 1))
-        size = self._part_values
+        size = self._requests.part_values
         requests = (
             (
                 DIFFERENCES,
                 "",
-                self._framed("difference", [firsts[at : at + size], seconds[at : at + size]], {}),
+                self._requests.framed("difference", [firsts[at : at + size], seconds[at : at + size]], {}),
             )
             for at in range(0, len(firsts), size)
         )
@@ -131,10 +113,10 @@ class DifferenceClient:
         Raises:
             UserError: the name is none, or the server refuses or cannot be reached.
         """
-        pieces = self._pieces(picture)
+        pieces = self._requests.pieces(picture)
         head = ReferenceHead(checked_name(name), time.time_ns() // 1_000_000, 0, len(pieces), *picture.shape)
         requests = (
-            (REFERENCES, name, self._signed("reference", piece, {**vars(head), "part": number}))
+            (REFERENCES, name, self._requests.framed("reference", [piece], {**vars(head), "part": number}))
             for number, piece in enumerate(pieces)
         )
         said = [self._connection.json(answer) for _, answer in self._sent(requests)]
@@ -164,8 +146,8 @@ class DifferenceClient:
                 "give a picture of its size and kind"
             )
         requests = (
-            (CHANGES, name, self._signed("changes", piece, {**vars(kept), "part": number}))
-            for number, piece in enumerate(self._pieces(picture))
+            (CHANGES, name, self._requests.framed("changes", [piece], {**vars(kept), "part": number}))
+            for number, piece in enumerate(self._requests.pieces(picture))
         )
         return self._opened(requests, picture.reshape(-1)).reshape(picture.shape)
 
@@ -175,48 +157,17 @@ class DifferenceClient:
         Raises:
             UserError: there is none.
         """
-        said = vars(self.reference(name))
-        self._connection.ask("POST", FORGET, name, self._signed("delete", np.empty(0, np.uint8), said)[1])
-
-    @property
-    def _part_values(self) -> int:
-        return PART * self._packing.per_ciphertext
-
-    def _pieces(self, picture: Picture) -> list[NDArray[np.uint8]]:
-        values = picture.reshape(-1)
-        return [
-            values[begin : begin + self._part_values] for begin in range(0, len(values), self._part_values)
-        ]
-
-    def _signed(self, purpose: str, values: NDArray[np.uint8], said: dict[str, Any]) -> _Request:
-        """Return a number of its own and the request that it is signed into, of the encrypted ``values``."""
-        return self._framed(purpose, [values], said)
-
-    def _framed(self, purpose: str, sides: list[NDArray[np.uint8]], said: dict[str, Any]) -> _Request:
-        """Do what :meth:`_signed` does, for ciphertexts of several vectors in turn."""
-        nonce = secrets.token_hex(16)
-        head = CipherHead(
-            self._keys.set,
-            self._keys.fingerprint,
-            self._encryptor.shape,
-            len(sides) * self._packing.ciphertexts(len(sides[0])),
-            {**said, "for": purpose, "nonce": nonce},
-            signed=True,
-        )
-        stream = CipherStream(head, self._keys.signer)
-        bodies = zip(*(encrypted(self._encryptor, side) for side in sides), strict=True)
-        return nonce, b"".join(
-            [stream.head(), *(stream.body(each) for turn in bodies for each in turn), stream.tail()]
-        )
+        _, body = self._requests.framed("delete", [np.empty(0, np.uint8)], vars(self.reference(name)))
+        self._connection.ask("POST", FORGET, name, body)
 
     def _opened(
-        self, requests: Iterable[tuple[str, str, _Request]], seconds: NDArray[np.uint8]
+        self, requests: Iterable[tuple[str, str, Request]], seconds: NDArray[np.uint8]
     ) -> NDArray[np.int16]:
         """Return second - first for what requests say, checked against what the first can have been."""
         found, begin = np.empty(len(seconds), np.int16), 0
         for nonce, body in self._sent(requests):
-            end = min(begin + self._part_values, len(seconds))
-            found[begin:end] = self._answer(nonce, body, end - begin)
+            end = min(begin + self._requests.part_values, len(seconds))
+            found[begin:end] = self._requests.opened(nonce, body, end - begin, self.url)
             first = seconds[begin:end] - found[begin:end]
             if first.min() < 0 or first.max() > LARGEST:
                 raise UserError(
@@ -225,15 +176,7 @@ class DifferenceClient:
             begin = end
         return found
 
-    def _answer(self, nonce: str, body: bytes, values: int) -> NDArray[np.int16]:
-        most = self._packing.ciphertexts(values)
-        reader = CipherReader(io.BytesIO(body), self._keys.public, source=f"answer of {self.url}", most=most)
-        if reader.head.metadata.get("nonce") != nonce or reader.head.count != most:
-            raise FormatError(f"answer of {self.url}", None, "belongs to another request; ask again")
-        # all of it is checked before anything is decrypted
-        return opened(self._keys, list(reader), values)
-
-    def _sent(self, requests: Iterable[tuple[str, str, _Request]]) -> Iterator[tuple[str, bytes]]:
+    def _sent(self, requests: Iterable[tuple[str, str, Request]]) -> Iterator[tuple[str, bytes]]:
         """Send requests in order, the next ones made meanwhile, and yield their numbers and answers."""
         waiting: deque[tuple[str, Future[bytes]]] = deque()
         try:

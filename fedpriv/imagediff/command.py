@@ -7,11 +7,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Command, command_parser, run_command
 from fedpriv.errors import UserError
 
 _KEYS = Path("keys-images")
@@ -21,20 +21,7 @@ _STORE = _OUT / "store"
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the commands."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:10} {function.__doc__}" for name, function in COMMANDS.items())
-        print(_HELP.format(commands=lines))
-        return
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"imagediff {name}: no such command; choose one of {', '.join(COMMANDS)}")
-    try:
-        COMMANDS[name](rest)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        place = error.filename or "file"
-        raise UserError(f"{place}: {error.strerror or error}; choose another place") from error
+    run_command("fedpriv imagediff", _ABOUT, COMMANDS, _EXAMPLES, arguments)
 
 
 def _serve(arguments: list[str]) -> None:
@@ -46,12 +33,12 @@ def _serve(arguments: list[str]) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Compare pictures under encryption; print numbers, draw the difference and the changes."""
-    parser = _parser(
-        "run",
+    parser = command_parser(
+        "fedpriv imagediff run",
         _run,
         "fedpriv imagediff run before.png after.png\n"
-        "  fedpriv imagediff run before/ after/ --json\n"
-        "  fedpriv imagediff run --reference door now.png --server https://example.org:8090",
+        "fedpriv imagediff run before/ after/ --json\n"
+        "fedpriv imagediff run --reference door now.png --server https://example.org:8090",
     )
     parser.add_argument(
         "pictures",
@@ -84,13 +71,14 @@ def _run(arguments: list[str]) -> None:
     keys = _keys(options, fresh=options.reference is None)
     pairs = paired(options.pictures, options.reference is not None)
     look = Look(options.threshold, options.least, options.out, options.array)
+    store = None if options.reference is None else options.store
     results: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
 
         @functools.cache
         def connected() -> tuple[DifferenceClient, float]:
             # once the first pictures are read: a mistake in them needs no server
-            client = DifferenceClient(stack.enter_context(_server(options)), keys, options.ca)
+            client = DifferenceClient(stack.enter_context(_server(options, store)), keys, options.ca)
             return stack.enter_context(client), time.perf_counter()
 
         for each in compared(lambda: connected()[0], pairs, options.reference, look):
@@ -116,11 +104,11 @@ def _run(arguments: list[str]) -> None:
 
 def _reference(arguments: list[str]) -> None:
     """Have a server keep an encrypted picture under a name, for `run --reference`; or delete it."""
-    parser = _parser(
-        "reference",
+    parser = command_parser(
+        "fedpriv imagediff reference",
         _reference,
-        "fedpriv keys new images\n  fedpriv imagediff reference door door.png\n"
-        "  fedpriv imagediff run --reference door now.png\n  fedpriv imagediff reference door --delete",
+        "fedpriv keys new images\nfedpriv imagediff reference door door.png\n"
+        "fedpriv imagediff run --reference door now.png\nfedpriv imagediff reference door --delete",
     )
     parser.add_argument("name", metavar="NAME", help="letters, digits, '.', '_', '-'; the server learns it")
     parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE", help="replaces what was there")
@@ -134,7 +122,7 @@ def _reference(arguments: list[str]) -> None:
 
     keys = _keys(options, fresh=False)
     picture = None if options.delete else read_picture(options.picture)
-    with _server(options) as url, DifferenceClient(url, keys, options.ca) as client:
+    with _server(options, options.store) as url, DifferenceClient(url, keys, options.ca) as client:
         if picture is None:
             client.forget(options.name)
             print(f"{options.name}: deleted by {url}")
@@ -161,15 +149,15 @@ def _keys(options: argparse.Namespace, fresh: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _server(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the URL of the server that was named, or of one started for this call."""
+def _server(options: argparse.Namespace, store: Path | None) -> Iterator[str]:
+    """Yield the URL of the server that was named, or of one started for this call with its ``store``."""
     if options.server is not None:
         yield options.server
         return
     from fedpriv.imagediff.local import local_server
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended
-    with local_server(options.store) as url:
+    with local_server(store) as url:
         sys.stderr.write(
             f"server: {url}, a process of its own started for this call; --server names another\n"
         )
@@ -191,26 +179,9 @@ def _where(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _parser(name: str, function: Callable[..., None], examples: str) -> Parser:
-    return Parser(
-        f"fedpriv imagediff {name}",
-        description=function.__doc__,
-        epilog=f"examples:\n  {examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+COMMANDS: dict[str, Command] = {"run": _run, "reference": _reference, "serve": _serve}
 
+_ABOUT = "Differences of encrypted pictures: a server subtracts what only you can open."
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"run": _run, "reference": _reference, "serve": _serve}
-
-_HELP = """usage: fedpriv imagediff COMMAND ...
-
-Differences of encrypted pictures: a server subtracts what only you can open.
-
-commands:
-{commands}
-
-examples:
-  fedpriv imagediff run before.png after.png
-  fedpriv imagediff serve --port 8090
-
-`fedpriv imagediff COMMAND --help` tells more."""
+_EXAMPLES = """fedpriv imagediff run before.png after.png
+fedpriv imagediff serve --port 8090"""

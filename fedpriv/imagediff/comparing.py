@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +80,22 @@ def compared(
     Raises:
         UserError: a file cannot be used, two do not fit each other, or the server does not answer.
     """
-    names: dict[str, int] = {}
+    names: set[str] = set()
     waiting: list[_Loaded] = []
     for first, second in pairs:
-        after = read_picture(second)
-        if first is None:
+        try:
+            after = read_picture(second)
+            before = None if first is None else read_picture(first)
+            if first is not None and before is not None:
+                require_alike(before, after, (first, second))
+        except UserError:
+            if waiting:  # those before it are no worse for it
+                yield from _flushed(client(), waiting, look, names)
+            raise
+        if first is None or before is None:
             difference = client().difference_from(str(reference), after)
             yield _shown({"reference": str(reference), "second": str(second)}, after, difference, look, names)
             continue
-        before = read_picture(first)
-        require_alike(before, after, (first, second))
         if waiting and after.size + sum(each.second.size for each in waiting) > _MOST_TOGETHER:
             yield from _flushed(client(), waiting, look, names)
             waiting = []
@@ -97,7 +104,7 @@ def compared(
 
 
 def _flushed(
-    client: DifferenceClient, waiting: list[_Loaded], look: Look, names: dict[str, int]
+    client: DifferenceClient, waiting: list[_Loaded], look: Look, names: set[str]
 ) -> Iterator[dict[str, Any]]:
     differences = client.differences([(each.first, each.second) for each in waiting])
     for each, difference in zip(waiting, differences, strict=True):
@@ -106,12 +113,12 @@ def _flushed(
 
 
 def _shown(
-    said: dict[str, str], second: Picture, difference: NDArray[np.int16], look: Look, names: dict[str, int]
+    said: dict[str, str], second: Picture, difference: NDArray[np.int16], look: Look, names: set[str]
 ) -> dict[str, Any]:
     changes = find_changes(difference, look.threshold, look.least_pixels)
     name = Path(said["second"]).stem
-    names[name] = names.get(name, 0) + 1
-    file = name if names[name] == 1 else f"{name}-{names[name]}"
+    file = next(each for each in chain([name], (f"{name}-{n}" for n in count(2))) if each not in names)
+    names.add(file)
     files = write_pictures(look.folder, file, second, difference, changes, look.array)
     return as_json(said, difference, changes, files)
 

@@ -1,18 +1,14 @@
 """One connection to a server of differences: requests, one after the other, and their answers."""
 
-import http.client
-import json
 import urllib.parse
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fedpriv.errors import UserError
 from fedpriv.he.users.public_keys import PublicKeys
 from fedpriv.imagediff.protocol import KEYS
-from fedpriv.relays.outgoing import plain_connection
+from fedpriv.services.kept import KeptConnection, json_object
 
-_TIMEOUT_S = 120.0
 _MOST_ANSWER = 32 << 20
 
 
@@ -30,7 +26,7 @@ class ServerConnection:
         Raises:
             UserError: url or certificates are not usable.
         """
-        self._connection = plain_connection(url, ca, _TIMEOUT_S)
+        self._connection = KeptConnection(url, ca, "fedpriv imagediff serve")
         self._url, self._keys, self._known = url, keys, False
         self.sent_bytes = self.received_bytes = 0
 
@@ -45,7 +41,7 @@ class ServerConnection:
         if not self._known:
             self._introduce()
         status, answer = self._exchange(method, target, body)
-        if status == 404 and _said(answer).get("cause") == "unknown_key":
+        if status == 404 and json_object(answer).get("cause") == "unknown_key":
             self._introduce()  # a server that was started again, or serves many, has forgotten it
             status, answer = self._exchange(method, target, body)
         return self._accepted(status, answer)
@@ -56,7 +52,7 @@ class ServerConnection:
         Raises:
             UserError: when it is none.
         """
-        found = _said(answer)
+        found = json_object(answer)
         if not found:
             raise UserError(f"{self._url}: answers with no JSON object; this is no such server")
         return found
@@ -71,26 +67,17 @@ class ServerConnection:
 
     def _accepted(self, status: int, answer: bytes) -> bytes:
         if status != 200:
-            said = _said(answer)
-            raise UserError(f"{self._url}: refuses ({said.get('cause', status)}): {said.get('detail', '')}")
+            raise UserError(self._connection.refusal(status, answer))
         return answer
 
     def _exchange(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-        for attempt in (0, 1):
-            fresh = self._connection.sock is None
-            try:
-                self._connection.request(method, target, body, {"content-type": "application/octet-stream"})
-                response = self._connection.getresponse()
-                answer = response.read(_MOST_ANSWER + 1)
-                break
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                # the server may have closed a connection kept open; every request may be repeated
-                if fresh or attempt:
-                    raise UserError(
-                        f"{self._url}: {error or type(error).__name__}; see that `fedpriv imagediff serve` "
-                        "runs there"
-                    ) from error
+        status, answer = self._connection.ask(
+            method,
+            target,
+            body,
+            "application/octet-stream",
+            lambda response: (response.status, response.read(_MOST_ANSWER + 1)),
+        )
         if len(answer) > _MOST_ANSWER:
             self._connection.close()
             raise UserError(
@@ -98,12 +85,4 @@ class ServerConnection:
             )
         self.sent_bytes += len(body)
         self.received_bytes += len(answer)
-        return response.status, answer
-
-
-def _said(answer: bytes) -> dict[str, Any]:
-    with suppress(ValueError, RecursionError):
-        found = json.loads(answer)
-        if isinstance(found, dict):
-            return found
-    return {}
+        return status, answer

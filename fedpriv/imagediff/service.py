@@ -23,9 +23,9 @@ from fedpriv.imagediff.protocol import (
     checked_name,
 )
 from fedpriv.imagediff.store import NoReference, Outdated, ReferenceStore, StoreFull
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.service import OCTETS, Refused, new_service, refusals, takes_octets
-from fedpriv.relays.settings import HttpLimits, ServiceSettings
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.service import OCTETS, OCTETS_BODY, new_service, refusals, takes_octets, telling
+from fedpriv.services.settings import HttpLimits, ServiceSettings
 
 _REFUSED: dict[type[UserError], tuple[int, str]] = {
     UnknownKey: (404, "unknown_key"),
@@ -85,6 +85,7 @@ class DifferenceSettings(ServiceSettings):
     service: str = "imagediff"
     http: HttpLimits = field(default_factory=default_limits)
     store: Path = Path("outputs/imagediff/store")
+    wait_s: float = 0.0
     most_bytes: int = 16 << 30
     most_keys: int = 64
     only: tuple[str, ...] = ()
@@ -96,36 +97,26 @@ def build_service(settings: DifferenceSettings) -> FastAPI:
     Raises:
         UserError: store or keys cannot be used.
     """
-    store = ReferenceStore(settings.store, settings.most_bytes)
+    store = ReferenceStore(settings.store, settings.most_bytes, settings.wait_s)
     server = DifferenceServer(store, settings.most_keys, map(Path, settings.only))
     metrics = ServiceMetrics((*PATHS, "/healthz", "/metrics"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        store.close()
 
     app = new_service("imagediff", settings, metrics, lifespan)
 
     async def answered(work: Callable[..., Any], request: Request, *named: str) -> Any:
-        """Do work in another thread; what is wrong with a request is its sender's to read."""
-        try:
+        """Do work in another thread."""
+        with telling(metrics, _REFUSED):
             names = (checked_name(each) for each in named)
-            result = await run_in_threadpool(work, *names, await request.body())
-        except UserError as error:
-            status, cause = _REFUSED.get(type(error), (400, "malformed"))
-            metrics.outcome(cause)
-            raise Refused(status, cause, str(error)) from error
-        metrics.outcome("answered")
-        return result
+            return await run_in_threadpool(work, *names, await request.body())
 
     documented: dict[str, Any] = {
         "responses": refusals(403, 404, 409, 422),
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
-            }
-        },
+        "openapi_extra": OCTETS_BODY,
         "tags": ["owner"],
     }
 

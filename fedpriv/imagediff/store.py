@@ -5,6 +5,7 @@ there; of those the latest does. The files hold nothing but ciphertexts, their s
 """
 
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -14,6 +15,12 @@ from pathlib import Path
 from fedpriv.errors import UserError
 from fedpriv.he.key_files import sync_folder
 from fedpriv.imagediff.protocol import ReferenceHead
+from fedpriv.services.held_folder import HeldFolder
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"\d+-\d+")
+_GONE = re.compile(r"\.\d+-\d+\.[0-9a-f]{8}")
+_UNWRITTEN = re.compile(r"\.\d+\.fpct\.[0-9a-f]{16}")
 
 
 class NoReference(UserError):
@@ -29,35 +36,51 @@ class StoreFull(UserError):
 
 
 class ReferenceStore:
-    """Keeps references; safe to use from several threads of one process.
+    """Keeps references in a folder of its own; safe to use from several threads of one process.
 
     Guarantee:
         - A part appears complete and synced to disk, or not at all. Until the last part of a new version is
           there, the one before it stays what is compared with; a crash at any point leaves one of the two.
         - No more than ``most_bytes`` are kept, unfinished versions included.
+        - Nothing is deleted in a folder that was not made for references, nor of a name not given here.
 
     Edge cases:
         - Of one reference only one unfinished version is kept: the next one to begin takes its place.
     """
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
-        """Open or create a folder, and clear away what a crash left.
+    def __init__(self, folder: Path, most_bytes: int, wait_s: float = 0.0) -> None:
+        """Open or create a folder, held until :meth:`close` or the end, and clear away what a crash left.
+
+        Args:
+            folder: of references and nothing else.
+            most_bytes: that are kept.
+            wait_s: how long to wait for another process that has the folder, in seconds, before refusing.
 
         Raises:
-            UserError: when it cannot be used.
+            UserError: when it cannot be used, see :class:`~fedpriv.services.held_folder.HeldFolder`.
         """
         self._folder, self._most, self._lock = folder, most_bytes, threading.RLock()
+        self._held = HeldFolder(folder, "imagediff", "--store", wait_s)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in folder.glob("*/*/*/.*"):
-                path.unlink()
-            for path in folder.glob("*/*/.*"):
-                shutil.rmtree(path)
-            self._bytes = sum(path.stat().st_size for path in folder.glob("*/*/*/*"))
+            keys = [path for path in folder.iterdir() if _KEY.fullmatch(path.name)]
+            for place in [place for key in keys for place in key.iterdir()]:
+                for version in place.iterdir():
+                    if _GONE.fullmatch(version.name):
+                        shutil.rmtree(version)
+                    elif _VERSION.fullmatch(version.name):
+                        for part in version.iterdir():
+                            if _UNWRITTEN.fullmatch(part.name):
+                                part.unlink()
+            self._bytes = sum(path.stat().st_size for key in keys for path in key.glob("*/*/*"))
         except OSError as error:
+            self._held.close()
             raise UserError(
                 f"{folder}: cannot be used ({error.strerror}); name another with --store"
             ) from error
+
+    def close(self) -> None:
+        """Let another process have the folder; the store is not used after this."""
+        self._held.close()
 
     def add(self, key: str, head: ReferenceHead, body: bytes) -> bool:
         """Keep one part, and tell whether its version is complete with it.

@@ -1,39 +1,25 @@
 """The command line ``fedpriv keys``."""
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Command, command_parser, run_command
 from fedpriv.errors import UserError
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the commands."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:6} {function.__doc__}" for name, function in COMMANDS.items())
-        print(_HELP.format(commands=lines))
-        return
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"keys {name}: no such command; choose one of {', '.join(COMMANDS)}")
-    try:
-        COMMANDS[name](rest)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        place = error.filename or "file"
-        raise UserError(f"{place}: {error.strerror or error}; choose another place") from error
+    run_command("fedpriv keys", _ABOUT, COMMANDS, _EXAMPLES, arguments)
 
 
 def _new(arguments: list[str]) -> None:
     """Make a key pair: secret.key stays with you, public.key goes to the server."""
     from fedpriv.he.users.sets import PURPOSES
 
-    parser = _parser(
-        "new",
+    parser = command_parser(
+        "fedpriv keys new",
         _new,
-        "fedpriv keys new faces\n  fedpriv keys new table --out clinic\n  fedpriv keys new images --to-split",
+        "fedpriv keys new faces\nfedpriv keys new table --out clinic\nfedpriv keys new images --to-split",
     )
     parser.add_argument(
         "purpose", choices=PURPOSES, metavar="|".join(PURPOSES), help="what is to be computed"
@@ -47,7 +33,8 @@ def _new(arguments: list[str]) -> None:
     parser.add_argument(
         "--to-split",
         action="store_true",
-        help="larger parameters, whose secret key `fedpriv keys split` can divide among several holders",
+        help="larger parameters, whose secret key `fedpriv keys split` can divide among several holders; "
+        "those of a table always can",
     )
     options = parser.parse_args(arguments)
     from fedpriv.he.users.key_heads import grouped
@@ -73,7 +60,9 @@ def _new(arguments: list[str]) -> None:
 
 def _show(arguments: list[str]) -> None:
     """Say what key files are; no secret is shown."""
-    parser = _parser("show", _show, "fedpriv keys show keys-faces\n  fedpriv keys show public.key share.key")
+    parser = command_parser(
+        "fedpriv keys show", _show, "fedpriv keys show keys-faces\nfedpriv keys show public.key share.key"
+    )
     parser.add_argument(
         "paths",
         type=Path,
@@ -94,13 +83,14 @@ def _show(arguments: list[str]) -> None:
 
 def _split(arguments: list[str]) -> None:
     """Divide a secret key among several holders, all of whom are needed to decrypt."""
-    parser = _parser(
-        "split",
+    parser = command_parser(
+        "fedpriv keys split",
         _split,
-        "fedpriv keys new table\n  fedpriv keys split keys-table --holders 3",
+        "fedpriv keys new table\nfedpriv keys split keys-table --holders 3",
         "Each holder gets a folder of its own: share.key, mode 0600, and public.key. Any of them short of\n"
-        "all learn nothing of the key. Whoever runs this sees the whole key; delete secret.key once all\n"
-        "shares have arrived.",
+        "all learn nothing of the key. Whoever runs this sees the whole key; a table's secret.key is to be\n"
+        "deleted once all shares have arrived. No command opens faces or images with shares: keep their\n"
+        "secret.key.",
     )
     parser.add_argument("secret", type=Path, metavar="SECRET", help="secret.key, or its folder")
     parser.add_argument("--holders", type=int, default=3, metavar="N", help="how many; default 3")
@@ -122,35 +112,26 @@ def _split(arguments: list[str]) -> None:
     for path in split(keys, folder, options.holders):
         print(f"share        {path}")
     print(f"fingerprint  {grouped(keys.fingerprint)}")
-    print(
-        f"Give each holder its folder over a private channel, then delete the shares and {SECRET_FILE} here: "
-        "you have\nseen the whole key, and whoever has all shares has it too."
-    )
+    if keys.set.purpose in _OPENED_BY_SHARES:
+        print(
+            f"Give each holder its folder over a private channel, then delete the shares and {SECRET_FILE} "
+            "here: you have\nseen the whole key, and whoever has all shares has it too."
+        )
+    else:
+        print(
+            f"Keep {SECRET_FILE}: no command opens {keys.set.purpose} with shares, and without it nothing is "
+            "opened. Shares are\nof use to programs of your own (fedpriv.he.users.shares)."
+        )
 
 
-def _parser(name: str, function: Callable[[list[str]], None], examples: str, more: str = "") -> Parser:
-    return Parser(
-        prog=f"fedpriv keys {name}",
-        description=function.__doc__,
-        epilog=f"{more}\n\nexamples:\n  {examples}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+_OPENED_BY_SHARES = ("table",)
+"""What a command reads shares for: `fedpriv stats decrypt`."""
 
+COMMANDS: dict[str, Command] = {"new": _new, "show": _show, "split": _split}
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"new": _new, "show": _show, "split": _split}
+_ABOUT = "Keys for computing on ciphertexts: faces, image differences and table statistics."
 
-_HELP = """usage: fedpriv keys COMMAND ...
-
-Keys for computing on ciphertexts: faces, image differences and table statistics.
-
-commands:
-{commands}
-
-examples:
-  fedpriv keys new faces
-  fedpriv keys show keys-faces
-  fedpriv keys new table --out clinic
-  fedpriv keys split clinic --holders 3
-
-`fedpriv keys COMMAND --help` tells more."""
+_EXAMPLES = """fedpriv keys new faces
+fedpriv keys show keys-faces
+fedpriv keys new table --out clinic
+fedpriv keys split clinic --holders 3"""

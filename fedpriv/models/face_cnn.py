@@ -17,6 +17,8 @@ _GRID = (7, 6)
 _FLOOR = 1e-4
 _TYPICAL = 0.8
 _CONTRAST = 0.01
+_MOST_ORIENTATIONS = 180
+"""One a degree. The filters are made at once, whatever a stranger's settings say."""
 
 
 class FaceCNN(nn.Module):
@@ -47,10 +49,11 @@ class FaceCNN(nn.Module):
         Args:
             in_shape: channels, height, width of the images; channels are averaged.
             outputs: embedding dimension D.
-            width: number of orientations, evenly spaced over 180 degrees.
+            width: number of orientations, evenly spaced over 180 degrees, at most 180.
 
         Raises:
-            ValueError: when a size is not positive or the image is smaller than 16 x 16.
+            ValueError: when a size is not positive, the image is smaller than 16 x 16, or there are more
+                orientations.
         """
         super().__init__()
         channels, height, image_width = (int(size) for size in in_shape)
@@ -59,6 +62,8 @@ class FaceCNN(nn.Module):
                 f"in_shape={tuple(in_shape)}, outputs={outputs}, width={width}: "
                 "sizes must be positive and images at least 16 x 16"
             )
+        if width > _MOST_ORIENTATIONS:
+            raise ValueError(f"width={width}: at most {_MOST_ORIENTATIONS} orientations")
         self.features = outputs
         # A plain attribute: as a parameter it would be federated, as a buffer be taken for running state.
         self._filters = gabor_filters(width)

@@ -33,6 +33,8 @@ _HALF, _WIDEST = 1 << 18, 48.0
 """Of the grid of privacy losses: its points on either side of 0, and its end."""
 _LEAST = 1e-12
 """Mass between two points of the grid that is rounded up whole: floating-point numbers cannot divide it."""
+_NOTHING = 1e-100
+"""Mass that is 0: no sum shows it, and processors are slow at the smallest numbers that there are."""
 _EPSILONS = np.concatenate([np.linspace(0.0, 4.0, 81), np.linspace(4.1, 20.0, 160), np.arange(20.5, 40.0)])
 
 
@@ -152,39 +154,61 @@ def deltas_of_sampled_gaussian(
     """
     half, step = _HALF, _WIDEST / _HALF
     losses = np.arange(-half, half) * step
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # log((exp(l) - (1 - q)) / q), where the loss can be as small as l
-        logs = losses + np.log(-np.expm1(math.log1p(-rate) - losses)) - math.log(rate)
-        points = np.where(losses > math.log1p(-rate), noise * noise * logs + 0.5, -np.inf)
+    least = math.log1p(-rate)
+    # no loss is smaller; half of all points are spared by it
+    first = int(np.searchsorted(losses, least, "right"))
+    reached = losses[first:]
+    # log((exp(l) - (1 - q)) / q)
+    points = noise * noise * (reached + np.log(-np.expm1(least - reached)) - math.log(rate)) + 0.5
     without = _between(points, 0.0, noise)
     mixed = (1.0 - rate) * without + rate * _between(points, 1.0, noise)
-    up = (mixed - without * np.exp(losses - step)) / -math.expm1(-step)
+    up = (mixed - without * np.exp(reached - step)) / -math.expm1(-step)
     up = np.where(mixed < _LEAST, mixed, np.clip(up, 0.0, mixed))
-    masses = up + np.append((mixed - up)[1:], 0.0)
+    masses = np.zeros(len(losses))
+    masses[first:] = up
+    masses[first - 1 : -1] += mixed - up
+    masses[masses < _NOTHING] = 0.0
     last = float(points[-1])
     over = (1.0 - rate) * float(ndtr(-last / noise)) + rate * float(ndtr((1.0 - last) / noise))
     beyond = -math.expm1(steps * math.log1p(-over)) if over < 1.0 else 1.0
     # what leaves the grid at one end comes in at the other: at most this (Chernoff)
-    wrapped = min(
-        math.exp(min(0.0, steps * math.log(float(masses @ np.exp(order * losses))) - order * half * step))
-        for order in (0.25, 0.5, 1.0)
-    )
-    composed = np.fft.irfft(np.fft.rfft(np.roll(masses, -half)) ** steps, len(losses))
-    composed = np.maximum(np.roll(composed, half), 0.0)
+    wrapped, moments = 1.0, np.exp(0.25 * losses[first - 1 :])
+    for order in (0.25, 0.5, 1.0):
+        moment = float(np.sum(masses[first - 1 :] * moments))
+        wrapped = min(wrapped, math.exp(min(0.0, steps * math.log(moment) - order * half * step)))
+        moments *= moments
+    # a transform begins with the losses from 0 on, and only those lie above an epsilon
+    composed = np.maximum(np.fft.irfft(_power(np.fft.rfft(np.roll(masses, -half)), steps), len(losses)), 0.0)
+    composed = composed[:half]
     # sum over losses above epsilon of mass (1 - exp(epsilon - loss))
     above = np.append(np.cumsum(composed[::-1])[::-1], 0.0)
-    weighted = np.append(np.cumsum((composed * np.exp(-losses))[::-1])[::-1], 0.0)
-    first = np.searchsorted(losses, epsilons)
-    deltas = above[first] - np.exp(epsilons) * weighted[first] + beyond + wrapped
+    weighted = np.append(np.cumsum((composed * np.exp(-losses[half:]))[::-1])[::-1], 0.0)
+    next_up = np.searchsorted(losses[half:], epsilons)
+    deltas = above[next_up] - np.exp(epsilons) * weighted[next_up] + beyond + wrapped
     return np.asarray(np.clip(deltas + 1e-10, 0.0, 1.0), np.float64)
 
 
+def _power(spectrum: NDArray[np.complex128], steps: int) -> NDArray[np.complex128]:
+    """Return ``spectrum ** steps`` with 0 for what is below 10^-40, which is most of it.
+
+    That is below the rounding of anything it is added to, and processors are slow at the smallest numbers.
+    """
+    raised = np.zeros_like(spectrum)
+    large = np.flatnonzero(spectrum.real**2 + spectrum.imag**2 > 10.0 ** (-80.0 / steps))
+    raised[large] = spectrum[large] ** steps
+    return raised
+
+
 def _between(points: NDArray[np.float64], mean: float, deviation: float) -> NDArray[np.float64]:
-    """Return the mass of a Gaussian between each point and the one before it; the first has what is below."""
+    """Return a Gaussian's mass between each of rising points and the one before; the first has all below."""
     scaled = (points - mean) / deviation
-    below = np.diff(ndtr(scaled), prepend=0.0)
+    left = int(np.searchsorted(scaled, 0.0, "right"))
+    masses = np.empty_like(scaled)
+    masses[:left] = np.diff(ndtr(scaled[:left]), prepend=0.0)
     # right of the mean from above, where what is left is small and exact
-    return np.asarray(np.where(scaled > 0.0, -np.diff(ndtr(-scaled), prepend=1.0), below), np.float64)
+    before = ndtr(-scaled[left - 1]) if left else 1.0
+    masses[left:] = -np.diff(ndtr(-scaled[left:]), prepend=before)
+    return masses
 
 
 def least_private_refuted(

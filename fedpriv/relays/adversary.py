@@ -14,26 +14,14 @@ from fedpriv.errors import UserError
 from fedpriv.relays import mac
 from fedpriv.relays.courier import Courier, NotDelivered
 from fedpriv.relays.frames import ReplyStream
-from fedpriv.relays.logs import event
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.passing import pass_handshake
-from fedpriv.relays.secret_files import read_secret
-from fedpriv.relays.service import (
-    FRAMES,
-    HANDSHAKE,
-    OCTETS,
-    SESSIONS,
-    SHARES,
-    FrameResponse,
-    Refused,
-    gives_octets,
-    new_service,
-    now_ms,
-    refusals,
-    takes_octets,
-)
-from fedpriv.relays.settings import AdversarySettings
+from fedpriv.relays.service import FRAMES, HANDSHAKE, SESSIONS, SHARES, FrameResponse, carrying_service
+from fedpriv.relays.settings import MAKE_KEYS, AdversarySettings
+from fedpriv.services.logs import event
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.outgoing import connections
+from fedpriv.services.secret_files import read_secret
+from fedpriv.services.service import OCTETS, Refused, gives_octets, now_ms, refusals, takes_octets
 from fedpriv.sharing.answer import Record, pack_records, unpack_records
 from fedpriv.sharing.causes import Cause, SharingError
 from fedpriv.sharing.envelope import cut_batch, read_header
@@ -113,7 +101,7 @@ def build_adversary(settings: AdversarySettings) -> FastAPI:
     """
     if not settings.upstream:
         raise UserError("adversary: settings need upstream, the URL of the relay that it sits before")
-    key = read_secret(settings.key_file, mac.KEY_BYTES) if settings.key_file is not None else None
+    key = read_secret(settings.key_file, mac.KEY_BYTES, MAKE_KEYS) if settings.key_file is not None else None
     metrics = ServiceMetrics((SHARES, SESSIONS, CAPTURED, REPLAY, "/healthz", "/metrics"))
     loot = _Loot(settings.most_captured)
 
@@ -130,7 +118,7 @@ def build_adversary(settings: AdversarySettings) -> FastAPI:
             await courier.close()
             event("stopped")
 
-    app = new_service("adversary", settings, metrics, lifespan)
+    app = carrying_service("adversary", settings, metrics, lifespan)
 
     @takes_octets(app, SHARES, FRAMES, tag="as a relay")
     async def capture_shares(request: Request) -> Response:

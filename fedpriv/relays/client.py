@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fedpriv.relays.attempt import UNREACHABLE, Attempt, Traffic
 from fedpriv.relays.courier import Courier
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.sessions import Sessions, Unanswered, mend, now_ms
 from fedpriv.relays.settings import ClientSettings
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import Answer, decode_answer
 from fedpriv.serving.image import check_image
 from fedpriv.sharing.causes import Cause, SharingError

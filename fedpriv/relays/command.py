@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Command, command_parser, run_command
 from fedpriv.errors import UserError
 from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.keys import make_folder
@@ -21,31 +21,23 @@ _FOLDER = Path("outputs/relays")
 _FOLDER_HELP = f"keys (mode 0700), settings and logs; {_FOLDER} without"
 
 
-def main(arguments: Sequence[str], above: Mapping[str, Callable[[list[str]], None]] | None = None) -> None:
+def main(arguments: Sequence[str], above: Mapping[str, Command] | None = None) -> None:
     """Run one of the commands.
 
     Args:
         arguments: the command's name and what follows.
         above: commands of packages that import this one.
     """
-    commands = {**COMMANDS, **(above or {})}
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:7} {function.__doc__}" for name, function in commands.items())
-        print(_HELP.format(commands=lines))
-        return
-    name, *rest = arguments
-    if name not in commands:
-        raise UserError(f"relays {name}: no such command; choose one of {', '.join(commands)}")
-    commands[name](rest)
+    run_command("fedpriv relays", _ABOUT, {**COMMANDS, **(above or {})}, _EXAMPLES, arguments)
 
 
 def _up(arguments: list[str]) -> None:
     """Start a constellation on loopback: gateway, relays, model server; Ctrl-C stops it."""
-    parser = _parser(
-        "up",
+    parser = command_parser(
+        "fedpriv relays up",
         _up,
-        "fedpriv relays up\n  fedpriv relays up --adversary --shares 4\n"
-        "  fedpriv relays up --shares 4 --threshold 3 --gaze outputs/2026-01-31/12-00-00",
+        "fedpriv relays up\nfedpriv relays up --adversary --shares 4\n"
+        "fedpriv relays up --shares 4 --threshold 3 --gaze outputs/2026-01-31/12-00-00",
     )
     _describes(parser)
     parser.add_argument("--adversary", action="store_true", help="put an adversary in relay a's place")
@@ -55,9 +47,11 @@ def _up(arguments: list[str]) -> None:
         help="every service in a network namespace of its own, where only relays reach the model server; "
         "needs root and iproute2, loopback ports without",
     )
-    parser.add_argument("--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id or .npz")
+    parser.add_argument(
+        "--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id, .npz or models:/NAME/VERSION"
+    )
     parser.add_argument("--emotion", metavar="RUN", help="emotion model, likewise")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store of run ids")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store of run ids and registered models")
     options = parser.parse_args(arguments)
     models = tuple(each for each in (options.gaze, options.emotion) if each)
     plan = _plan(
@@ -95,11 +89,11 @@ def _apart(plan: Plan, stack: contextlib.ExitStack) -> tuple[Plan, Callable[[str
 
 def _submit(arguments: list[str]) -> None:
     """Ask about pictures; print gaze and emotion, and draw them beside each."""
-    parser = _parser(
-        "submit",
+    parser = command_parser(
+        "fedpriv relays submit",
         _submit,
         "fedpriv relays submit eye.png\n"
-        "  fedpriv relays submit *.png --to http://127.0.0.1:8080 --pictures seen",
+        "fedpriv relays submit *.png --to http://127.0.0.1:8080 --pictures seen",
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, BMP, WebP or PGM")
     where = parser.add_mutually_exclusive_group()
@@ -124,11 +118,11 @@ def _submit(arguments: list[str]) -> None:
 
 def _keys(arguments: list[str]) -> None:
     """Make the keys and settings of a constellation, without starting it."""
-    parser = _parser(
-        "keys",
+    parser = command_parser(
+        "fedpriv relays keys",
         _keys,
         "fedpriv relays keys --folder secrets --relays 4\n"
-        "  fedpriv relays serve model_server --settings secrets/model_server.json",
+        "fedpriv relays serve model_server --settings secrets/model_server.json",
     )
     _describes(parser)
     parser.add_argument("--adversary", action="store_true", help="settings of an adversary before relay a")
@@ -177,15 +171,6 @@ def _plan(options: argparse.Namespace, **more: Any) -> Plan:
     return Plan(**numbers, **more)
 
 
-def _parser(name: str, function: Callable[..., None], examples: str) -> Parser:
-    return Parser(
-        f"fedpriv relays {name}",
-        description=function.__doc__,
-        epilog=f"examples:\n  {examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
 def _table(running: Constellation) -> str:
     rows = [f"{'service':13} {'address':28} process"]
     rows += [f"{name:13} {url:28} {running.pid(name)}" for name, url in running.urls.items()]
@@ -194,22 +179,14 @@ def _table(running: Constellation) -> str:
     return "\n".join([*rows, f"{scheme.n} {scheme.kind} shares per image, {needed}"])
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Command] = {
     "up": _up,
     "submit": _submit,
     "keys": _keys,
     "serve": _serve,
 }
 
-_HELP = """usage: fedpriv relays COMMAND ...
+_ABOUT = "Secret-shared images through relays: no relay learns anything of an image."
 
-Secret-shared images through relays: no relay learns anything of an image.
-
-commands:
-{commands}
-
-examples:
-  fedpriv relays up --adversary
-  fedpriv relays submit eye.png
-
-`fedpriv relays COMMAND --help` tells more."""
+_EXAMPLES = """fedpriv relays up --adversary
+fedpriv relays submit eye.png"""

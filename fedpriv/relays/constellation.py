@@ -1,7 +1,6 @@
 """A whole constellation as processes: model server, relays, gateway, and an adversary if wanted."""
 
 import contextlib
-import http.client
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from typing import Self
 
 from fedpriv.errors import UserError
 from fedpriv.relays.keys import make_folder
-from fedpriv.relays.outgoing import plain_connection
 from fedpriv.relays.plan import Layout, Plan, role_of
+from fedpriv.services.outgoing import healthy
 
 HEALTH_S = 60.0
 _STOP_S = 15.0
@@ -159,15 +158,3 @@ class Constellation:
     def _last_line(self, service: str) -> str:
         lines = self.log(service).strip().splitlines() or ["it logged nothing"]
         return lines[-1].removeprefix("fedpriv: ")
-
-
-def healthy(url: str, ca: Path | None = None, timeout_s: float = 2.0) -> bool:
-    """Tell whether a service answers; ``ca`` as for :func:`fedpriv.relays.outgoing.tls`."""
-    connection = plain_connection(url, ca, timeout_s)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -13,10 +13,11 @@ from pydantic import BaseModel
 from fedpriv.errors import UserError
 from fedpriv.relays.attempt import UNREACHABLE
 from fedpriv.relays.client import RelayClient, Unanswered
-from fedpriv.relays.logs import event
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.service import IMAGES, Refused, new_service, refusals
+from fedpriv.relays.service import IMAGES, carrying_service
 from fedpriv.relays.settings import ClientSettings, GatewaySettings
+from fedpriv.services.logs import event
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.service import Refused, refusals
 from fedpriv.serving.answers import KINDS, as_dict
 from fedpriv.serving.image import GreyImage, read_image, within
 from fedpriv.sharing.causes import Cause
@@ -78,7 +79,7 @@ def build_gateway(settings: GatewaySettings) -> FastAPI:
             yield
         event("stopped")
 
-    app = new_service("gateway", settings, metrics, lifespan)
+    app = carrying_service("gateway", settings, metrics, lifespan)
 
     @app.post(
         IMAGES,

@@ -10,7 +10,7 @@ from functools import partial
 
 from fedpriv.errors import UserError
 from fedpriv.relays.frames import Replies
-from fedpriv.relays.logs import event
+from fedpriv.services.logs import event
 from fedpriv.serving.answers import Answer, encode_answer
 from fedpriv.serving.batcher import Batcher, Busy, Closed
 from fedpriv.sharing.answer import ANSWER_BYTES, Record, pack_records

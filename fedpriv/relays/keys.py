@@ -10,20 +10,19 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedpriv.errors import UserError
-from fedpriv.relays.certificates import certificates
-from fedpriv.relays.json_settings import as_json
 from fedpriv.relays.mac import KEY_BYTES
 from fedpriv.relays.plan import ADVERSARY, GATEWAY, MODEL_SERVER, Address, Layout, Plan
-from fedpriv.relays.secret_files import read_secret, write_private, write_secret, write_secrets
 from fedpriv.relays.settings import (
     AdversarySettings,
     ClientSettings,
     GatewaySettings,
-    HttpLimits,
     ModelServerSettings,
     RelaySettings,
-    TlsSettings,
 )
+from fedpriv.services.certificates import certificates
+from fedpriv.services.json_settings import as_json
+from fedpriv.services.secret_files import read_secret, write_private, write_secret, write_secrets
+from fedpriv.services.settings import HttpLimits, TlsSettings
 from fedpriv.sharing.opening import KEY_ID_BYTES
 
 GATEWAY_CLIENT = "gateway-client"

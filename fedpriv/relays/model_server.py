@@ -11,23 +11,20 @@ from fedpriv.errors import UserError
 from fedpriv.relays import mac
 from fedpriv.relays.frames import ReplyStream
 from fedpriv.relays.intake import Intake
-from fedpriv.relays.logs import event
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.secret_files import read_secret, read_secrets
 from fedpriv.relays.service import (
     FRAMES,
     HANDSHAKE,
     IMAGES,
-    OCTETS,
     SESSIONS,
     SHARES,
     FrameResponse,
-    Refused,
-    new_service,
-    now_ms,
-    takes_octets,
+    carrying_service,
 )
-from fedpriv.relays.settings import ModelServerSettings
+from fedpriv.relays.settings import MAKE_KEYS, ModelServerSettings
+from fedpriv.services.logs import event
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.secret_files import read_secret, read_secrets
+from fedpriv.services.service import OCTETS, Refused, now_ms, takes_octets
 from fedpriv.serving.answers import KINDS
 from fedpriv.serving.batcher import Batcher
 from fedpriv.serving.defaults import load_models
@@ -54,7 +51,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
         raise UserError(
             f"model server: payload_bytes={settings.payload_bytes} needs http.max_body_bytes of twice as many"
         )
-    keys = read_secrets(settings.relays_file, mac.KEY_BYTES)
+    keys = read_secrets(settings.relays_file, mac.KEY_BYTES, MAKE_KEYS)
     models = load_models(settings.models, settings.tracking_uri)
     offered = tuple(kind for kind in KINDS if kind in models.kinds)
     admission = _admission(settings, tuple(keys), offered)
@@ -69,8 +66,8 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
         hold_ms = round(settings.hold_s * 1000)
         intake = Intake(assembler, batcher, offered, hold_ms, now_ms, metrics.outcome)
         app.state.intake = intake
+        metrics.watch_totals("shares", "Shares and images by what became of them", lambda: assembler.counters)
         metrics.watch(
-            lambda: assembler.counters,
             lambda: {
                 **assembler.gauges,
                 "waiting_envelopes": intake.waiting,
@@ -86,7 +83,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
         await asyncio.to_thread(batcher.close)
         event("stopped")
 
-    app = new_service("model server", settings, metrics, lifespan)
+    app = carrying_service("model server", settings, metrics, lifespan)
 
     def relay_of(request: Request, path: str, body: bytes) -> str:
         name = mac.verify(request.headers, keys, path, body, now_ms(), max_skew_ms)
@@ -146,9 +143,9 @@ async def _tick(intake: Intake) -> None:
 
 
 def _admission(settings: ModelServerSettings, relays: tuple[str, ...], models: tuple[str, ...]) -> Admission:
-    static = X25519PrivateKey.from_private_bytes(read_secret(settings.key_file, KEY_BYTES))
+    static = X25519PrivateKey.from_private_bytes(read_secret(settings.key_file, KEY_BYTES, MAKE_KEYS))
     clients = {}
-    for key_id, secret in read_secrets(settings.clients_file, KEY_BYTES).items():
+    for key_id, secret in read_secrets(settings.clients_file, KEY_BYTES, MAKE_KEYS).items():
         try:
             known = bytes.fromhex(key_id)
         except ValueError:

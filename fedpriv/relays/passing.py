@@ -6,8 +6,9 @@ import aiohttp
 from fastapi import Response
 
 from fedpriv.relays.courier import TIMEOUT, read_most
-from fedpriv.relays.logs import event
-from fedpriv.relays.service import OCTETS, SESSIONS, Refused
+from fedpriv.relays.service import SESSIONS
+from fedpriv.services.logs import event
+from fedpriv.services.service import OCTETS, Refused
 from fedpriv.sharing.causes import Cause
 
 _MOST_REPLY_BYTES = 1 << 16

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedpriv.relays.attempt import Traffic
 from fedpriv.relays.client import Asked, Unanswered
 from fedpriv.relays.courier import Courier, NotDelivered
-from fedpriv.relays.outgoing import connections
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import KINDS, decode_answer
 from fedpriv.sharing.answer import RECORD_BYTES
 from fedpriv.sharing.causes import Cause

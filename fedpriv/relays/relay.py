@@ -10,23 +10,14 @@ from fedpriv.errors import UserError
 from fedpriv.relays import mac
 from fedpriv.relays.courier import Courier, NotDelivered
 from fedpriv.relays.frames import ReplyStream
-from fedpriv.relays.logs import event
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.passing import pass_handshake
-from fedpriv.relays.secret_files import read_secret
-from fedpriv.relays.service import (
-    FRAMES,
-    HANDSHAKE,
-    SESSIONS,
-    SHARES,
-    FrameResponse,
-    Refused,
-    new_service,
-    now_ms,
-    takes_octets,
-)
-from fedpriv.relays.settings import RelaySettings
+from fedpriv.relays.service import FRAMES, HANDSHAKE, SESSIONS, SHARES, FrameResponse, carrying_service
+from fedpriv.relays.settings import MAKE_KEYS, RelaySettings
+from fedpriv.services.logs import event
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.outgoing import connections
+from fedpriv.services.secret_files import read_secret
+from fedpriv.services.service import Refused, now_ms, takes_octets
 from fedpriv.sharing.admission import MAX_FIRST_BYTES
 from fedpriv.sharing.answer import Record, pack_records
 from fedpriv.sharing.causes import Cause
@@ -80,7 +71,7 @@ def build_relay(settings: RelaySettings) -> FastAPI:
     """
     if not settings.name or not settings.model_server:
         raise UserError("relay: settings need name and model_server, e.g. a and https://model:8443")
-    key = read_secret(settings.key_file, mac.KEY_BYTES)
+    key = read_secret(settings.key_file, mac.KEY_BYTES, MAKE_KEYS)
     metrics = ServiceMetrics((SHARES, SESSIONS, "/healthz", "/metrics"))
 
     @contextlib.asynccontextmanager
@@ -94,13 +85,13 @@ def build_relay(settings: RelaySettings) -> FastAPI:
             )
             forwarder = _Forwarder(courier, metrics)
             app.state.http, app.state.forwarder = http, forwarder
-            metrics.watch(dict, lambda: {"waiting_envelopes": forwarder.waiting})
+            metrics.watch(lambda: {"waiting_envelopes": forwarder.waiting})
             event("started", relay=settings.name)
             yield
             await courier.close()
             event("stopped")
 
-    app = new_service(f"relay {settings.name}", settings, metrics, lifespan)
+    app = carrying_service(f"relay {settings.name}", settings, metrics, lifespan)
 
     @takes_octets(app, SHARES, FRAMES, tag="clients")
     async def pass_shares(request: Request) -> Response:

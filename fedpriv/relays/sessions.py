@@ -10,8 +10,8 @@ from fedpriv.errors import UserError
 from fedpriv.relays.attempt import UNREACHABLE
 from fedpriv.relays.courier import read_most, refusal_text
 from fedpriv.relays.faults import Faults
-from fedpriv.relays.secret_files import read_secret
-from fedpriv.relays.settings import ClientSettings
+from fedpriv.relays.settings import MAKE_KEYS, ClientSettings
+from fedpriv.services.secret_files import read_secret
 from fedpriv.sharing.causes import Cause, SharingError
 from fedpriv.sharing.opening import ClientOpening, Credentials
 from fedpriv.sharing.session import ClientSession
@@ -66,7 +66,7 @@ class Sessions:
             raise UserError(
                 f"client: {self._scheme.n} shares need as many relays, not {len(settings.relays)}"
             )
-        self._credentials = Credentials(key_id, read_secret(settings.secret_file, 32))
+        self._credentials = Credentials(key_id, read_secret(settings.secret_file, 32, MAKE_KEYS))
         self.faults = Faults(settings.relays)
         self.current: ClientSession | None = None
         self.hindrance = UNREACHABLE, "no relay has answered yet"

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedpriv.errors import UserError
 from fedpriv.formats.identity_folder import MAX_FILE_BYTES
-from fedpriv.relays.outgoing import plain_connection
+from fedpriv.services.outgoing import plain_connection
 from fedpriv.serving.answers import Answer, Emotion, Gaze
 from fedpriv.serving.image import GreyImage, as_picture, read_image, within
 from fedpriv.serving.overlay import draw_answer

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(
         "python -m fedpriv.serving.export", description="Write a run's model into one file to be served."
     )
-    parser.add_argument("source", help="a run's output folder, an MLflow run id, or a file of weights")
+    parser.add_argument(
+        "source", help="a run's output folder, an MLflow run id, models:/NAME/VERSION, or a file of weights"
+    )
     parser.add_argument("file", type=Path, help="what to write, ending in .npz")
     parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store of a run id")
     parser.add_argument("--half", action="store_true", help="round weights to float16: half the bytes")

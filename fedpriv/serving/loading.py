@@ -1,18 +1,18 @@
 """The models that federated runs produced, made ready to answer."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedpriv.checkpoint import Checkpoint
 from fedpriv.config.instantiate import instantiate
+from fedpriv.config.rebuilt import rebuilt_model
 from fedpriv.config.saved import restored
 from fedpriv.config.trained import trained_model
 from fedpriv.errors import UserError
+from fedpriv.model_names import is_run_id, names_registered
 from fedpriv.serving.models import OUTPUTS, Origin, ServedModel, checked_shape, kind_of
 from fedpriv.tasks.base import Task
 
@@ -40,22 +40,29 @@ def from_folder(folder: Path) -> ServedModel:
     return ServedModel(task, record.config["model"], training.image_shape, model, origin)
 
 
-def from_mlflow(run_id: str, tracking_uri: str | None = None) -> ServedModel:
-    """Load the final model of an MLflow run; no data are needed.
+def from_mlflow(name: str, tracking_uri: str | None = None) -> ServedModel:
+    """Load the final model of an MLflow run, or a registered one; no data are needed.
 
-    The stored graph is not executed: its weights go into the model that the run's settings name.
+    The stored program is not executed: weights go into the model that the run's settings name.
+
+    Args:
+        name: a run id, or as for :func:`fedpriv.model_names.parse_model_name`.
+        tracking_uri: the MLflow store; None is the default one.
 
     Raises:
-        UserError: the store has no such run, or the run no model of fedpriv's, or one that is not served.
+        UserError: the store has no such run or model, or the run no model of fedpriv's, or one that is not
+            served.
     """
     from fedpriv.tracking.model_loading import load_model
+    from fedpriv.tracking.registry import find
     from fedpriv.tracking.run_reading import read_config
 
-    source = f"run_id={run_id}"
-    config = restored(source, read_config(tracking_uri, run_id))
+    found = find(tracking_uri, name)
+    source = found.source
+    config = restored(source, read_config(tracking_uri, found.run_id))
     task = cast(Task, instantiate("task", config.task, kind=Task))
     kind_of(task, source)
-    logged = load_model(tracking_uri, run_id)
+    logged = load_model(tracking_uri, found.run_id, found.location)
     statement = dict(logged.statement)
     origin = Origin(source, str(statement.get("data", "")), statement, {})
     return rebuilt(task, dict(config.model), logged.in_shape, logged.weights, origin)
@@ -85,31 +92,19 @@ def rebuilt(
     """
     kind, source = kind_of(task, origin.source), origin.source
     shape = checked_shape(in_shape, source)
-    with torch.device("meta"):  # shapes without memory
-        made = instantiate("model", settings, kind=nn.Module, in_shape=shape, outputs=OUTPUTS[kind])
-    module = cast(nn.Module, made)
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if expected != found:
-        wrong = next(name for name in sorted({*expected, *found}) if expected.get(name) != found.get(name))
-        raise UserError(
-            f"{source}: weight {wrong} is {found.get(wrong, 'missing')}, the model of its settings has "
-            f"{expected.get(wrong, 'none')}; choose a run of this fedpriv"
-        )
-    if any(value.dtype != torch.float32 for value in weights.values()):
-        raise UserError(f"{source}: its weights are not float32; choose a run of this fedpriv")
+    module = rebuilt_model(source, settings, shape, OUTPUTS[kind], weights)
     if [name for name, _ in module.named_buffers()]:
         raise UserError(f"{source}: its model keeps statistics besides weights; it cannot be served")
-    module.load_state_dict(dict(weights), assign=True)
     return ServedModel(task, settings, shape, module, origin)
 
 
 def load_model(source: str, tracking_uri: str | None = None) -> ServedModel:
-    """Load a model by where it is: a run's output folder, a weights file, or an MLflow run id.
+    """Load a model by where it is: a run's output folder, a weights file, MLflow's run or registered model.
 
     Args:
-        source: a folder, a file ending in ``.npz``, or 32 hexadecimal digits.
-        tracking_uri: the MLflow store of a run id; None is the default one.
+        source: a folder, a file ending in ``.npz``, 32 hexadecimal digits, or ``models:/NAME``,
+            ``models:/NAME/VERSION``, ``NAME@ALIAS``; a file or folder of such a name wins.
+        tracking_uri: the MLflow store of a run id or name; None is the default one.
 
     Raises:
         UserError: it is none of these, or cannot be loaded.
@@ -119,6 +114,6 @@ def load_model(source: str, tracking_uri: str | None = None) -> ServedModel:
     path = Path(source)
     if path.suffix == ".npz":
         return read_weights(path)
-    if re.fullmatch(r"[0-9a-f]{32}", source) and not path.exists():
+    if (is_run_id(source) or names_registered(source)) and not path.exists():
         return from_mlflow(source, tracking_uri)
     return from_folder(path)

@@ -1,6 +1,7 @@
 """Sends encrypted tables to a server of statistics, asks for results and fetches them."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -13,10 +14,10 @@ from typing import Any, Self
 
 from fedpriv.errors import UserError
 from fedpriv.he.tables.models import TableModel
-from fedpriv.relays.outgoing import plain_connection
+from fedpriv.services.kept import KeptConnection, json_object
 from fedpriv.stats.protocol import NUMBER, PART_BYTES, RESULTS, TABLES, UPLOADS
 
-_TIMEOUT_S = 120.0
+_OCTETS, _JSON = "application/octet-stream", "application/json"
 _MOST_JSON = 1 << 16
 _MOST_RESULT = 8 << 30
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0)
@@ -35,7 +36,7 @@ class StatsClient:
         Raises:
             UserError: url or certificates are not usable.
         """
-        self._connection, self._url = plain_connection(url, ca, _TIMEOUT_S), url
+        self._connection, self._url = KeptConnection(url, ca, "fedpriv stats serve"), url
 
     def upload(self, table: Path) -> str:
         """Send a table; return its number at the server.
@@ -62,6 +63,9 @@ class StatsClient:
     def compute(self, out: Path, tables: Sequence[str], pairs: bool, model: TableModel | None = None) -> None:
         """Write the result for some tables, by their numbers, when the server has it; then it forgets it.
 
+        Guarantee:
+            - ``out`` appears when all of it has come and its checksum holds; before that the server keeps it.
+
         Raises:
             UserError: the server refuses, saying why, or ``out`` cannot be written.
         """
@@ -78,7 +82,8 @@ class StatsClient:
         while not self._fetched(number, out):
             time.sleep(_PAUSES_S[min(waited, len(_PAUSES_S) - 1)])
             waited += 1
-        self._json("DELETE", f"{RESULTS}/{number}")
+        with contextlib.suppress(UserError):  # the result is here; the server forgets it by itself, too
+            self._json("DELETE", f"{RESULTS}/{number}")
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -91,9 +96,9 @@ class StatsClient:
         self._connection.close()
 
     def _fetched(self, number: str, out: Path) -> bool:
-        response = self._response("GET", f"{RESULTS}/{number}", b"")
+        response = self._connection.ask("GET", f"{RESULTS}/{number}", b"", _JSON, lambda found: found)
         if response.status != 200:
-            self._accepted(response)
+            self._accepted(response.status, response.read(_MOST_JSON))
             return False
         temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}")
         try:
@@ -106,6 +111,8 @@ class StatsClient:
                     file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
+            if response.getheader("content-length") not in (None, str(received)) or not _whole(temporary):
+                raise UserError(f"{out}: the answer of {self._url} is damaged or ended early; try again")
             os.link(temporary, out)
         except (OSError, http.client.HTTPException) as error:
             raise UserError(
@@ -116,19 +123,17 @@ class StatsClient:
         return True
 
     def _json(self, method: str, target: str, body: bytes = b"", source: object = None) -> dict[str, Any]:
-        return self._accepted(self._response(method, target, body), source)
+        kind = _OCTETS if method == "PUT" else _JSON
+        status, answer = self._connection.ask(
+            method, target, body, kind, lambda response: (response.status, response.read(_MOST_JSON))
+        )
+        return self._accepted(status, answer, source)
 
-    def _accepted(self, response: http.client.HTTPResponse, source: object = None) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-        with contextlib.suppress(ValueError, RecursionError):
-            found = json.loads(response.read(_MOST_JSON))
-            said = found if isinstance(found, dict) else {}
-        if response.status not in (200, 202):
+    def _accepted(self, status: int, answer: bytes, source: object = None) -> dict[str, Any]:
+        if status not in (200, 202):
             of = "" if source is None else f"{source}: "
-            raise UserError(
-                f"{of}{self._url}: refuses ({said.get('cause', response.status)}): {said.get('detail', '')}"
-            )
-        return said
+            raise UserError(f"{of}{self._connection.refusal(status, answer)}")
+        return json_object(answer)
 
     def _number(self, said: dict[str, Any], name: str) -> str:
         number = said.get(name)
@@ -136,19 +141,14 @@ class StatsClient:
             raise UserError(f"{self._url}: answers with no {name}; this is no such server")
         return number
 
-    def _response(self, method: str, target: str, body: bytes) -> http.client.HTTPResponse:
-        kind = "application/octet-stream" if method == "PUT" else "application/json"
-        for attempt in (0, 1):
-            fresh = self._connection.sock is None
-            try:
-                self._connection.request(method, target, body, {"content-type": kind})
-                return self._connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                # the server may have closed a connection kept open; every request may be repeated
-                if fresh or attempt:
-                    raise UserError(
-                        f"{self._url}: {error or type(error).__name__}; see that `fedpriv stats serve` runs "
-                        f"there"
-                    ) from error
-        raise AssertionError("unreachable")
+
+def _whole(path: Path) -> bool:
+    """Tell whether a result ends with the checksum of all before, as an unsigned cipher set does."""
+    tail = hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        digest, left = hashlib.sha256(), path.stat().st_size - tail
+        while left > 0:
+            part = file.read(min(left, 1 << 20))
+            digest.update(part)
+            left -= len(part)
+        return left == 0 and file.read() == digest.digest()

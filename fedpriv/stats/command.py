@@ -1,13 +1,15 @@
 """The command line ``fedpriv stats``."""
 
-import argparse
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fedpriv.arguments import Parser
+from fedpriv.arguments import Command, command_parser, run_command
 from fedpriv.errors import UserError
-from fedpriv.stats.wishes import add_wishes, wishes_of
+from fedpriv.stats.wishes import add_wishes, told_of, wishes_of
 
 _KEYS = Path("keys-table")
 _DELTA = 1e-6
@@ -15,19 +17,14 @@ _DELTA = 1e-6
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the commands."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        lines = "\n".join(f"  {name:8} {function.__doc__}" for name, function in COMMANDS.items())
-        print(_HELP.format(commands=lines))
-        return
-    name, *rest = arguments
-    if name not in COMMANDS:
-        raise UserError(f"stats {name}: no such command; choose one of {', '.join(COMMANDS)}")
-    COMMANDS[name](rest)
+    run_command("fedpriv stats", _ABOUT, COMMANDS, _EXAMPLES, arguments)
 
 
 def _schema(arguments: list[str]) -> None:
     """Write what is public of a CSV file, for all owners of a pool to encrypt by."""
-    parser = _parser("schema", _schema, "fedpriv stats schema patients.csv --bounds age=0:120 --group sex")
+    parser = command_parser(
+        "fedpriv stats schema", _schema, "fedpriv stats schema patients.csv --bounds age=0:120 --group sex"
+    )
     parser.add_argument("csv", type=Path, metavar="CSV")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default CSV with the suffix .schema.json")
     add_wishes(parser)
@@ -42,16 +39,20 @@ def _schema(arguments: list[str]) -> None:
     for column in schema.columns:
         bounds = f"{column.shown(column.low)} to {column.shown(column.high)}"
         print(f"  {column.name:20} {column.decimals} decimals, {bounds}")
+    if schema.group:
+        print(f"  {schema.group:20} {', '.join(schema.levels)}")
+    if told := told_of(schema):
+        print(told)
 
 
 def _encrypt(arguments: list[str]) -> None:
     """Encrypt a CSV file; what comes out may be carried by anything, seen by anybody."""
-    parser = _parser(
-        "encrypt",
+    parser = command_parser(
+        "fedpriv stats encrypt",
         _encrypt,
         "fedpriv stats encrypt patients.csv\n"
-        "  fedpriv stats encrypt patients.csv --group sex --bins age=30,40,50,60,70\n"
-        "  fedpriv stats encrypt here.csv --key public.key --schema pool.schema.json",
+        "fedpriv stats encrypt patients.csv --group sex --bins age=30,40,50,60,70\n"
+        "fedpriv stats encrypt here.csv --key public.key --schema pool.schema.json",
     )
     parser.add_argument(
         "csv", type=Path, metavar="CSV", help="with a header; empty cells, NA and NaN are missing"
@@ -75,22 +76,27 @@ def _encrypt(arguments: list[str]) -> None:
     if schema is not None and wishes != wishes_of(parser.parse_args([str(options.csv)])):
         raise UserError("--schema: says all of the columns; leave out the other wishes, or --schema")
     out = options.out or Path(options.csv.stem + ".table")
-    made = encrypt_table(options.csv, out, options.key, wishes, schema, options.round)
+    with _unwound():
+        made = encrypt_table(options.csv, out, options.key, wishes, schema, options.round)
     print(f"table    {made.path} ({made.bytes:,} bytes)")
     print(f"rows     {made.rows:,}, {made.missing:,} cells without a value")
     columns = made.schema.columns
     print(f"columns  {len(columns)}: {', '.join(each.name for each in columns)}")
     if made.left_out:
         print(f"left out {', '.join(made.left_out)}")
+    told = told_of(made.schema)
     print(
         "Who gets it sees names, decimals and bounds of columns, groups and bins, and the number of rows "
-        "rounded up; no cell,\nand not whether there is one."
+        f"rounded up{'.' if told else '; no cell,'}"
     )
+    print(told or "and not whether there is one.")
 
 
 def _upload(arguments: list[str]) -> None:
     """Leave encrypted tables at a server, for whoever pools them; prints the number of each."""
-    parser = _parser("upload", _upload, "fedpriv stats upload patients.table --server http://127.0.0.1:8091")
+    parser = command_parser(
+        "fedpriv stats upload", _upload, "fedpriv stats upload patients.table --server http://127.0.0.1:8091"
+    )
     parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE")
     parser.add_argument("--server", metavar="URL", required=True, help="of `fedpriv stats serve`")
     parser.add_argument("--ca", type=Path, metavar="PEM", help="authority of an https server's certificate")
@@ -103,12 +109,12 @@ def _upload(arguments: list[str]) -> None:
 
 def _compute(arguments: list[str]) -> None:
     """Add up encrypted tables, with the public key alone; several are pooled."""
-    parser = _parser(
-        "compute",
+    parser = command_parser(
+        "fedpriv stats compute",
         _compute,
         "fedpriv stats compute patients.table --key public.key\n"
-        "  fedpriv stats compute a.table b.table --server http://127.0.0.1:8091\n"
-        "  fedpriv stats compute patients.table --model risk.json --out risk.result",
+        "fedpriv stats compute a.table b.table --server http://127.0.0.1:8091\n"
+        "fedpriv stats compute patients.table --model risk.json --out risk.result",
     )
     parser.add_argument(
         "tables",
@@ -138,30 +144,40 @@ def _compute(arguments: list[str]) -> None:
     out = options.out or Path(options.tables[0].stem + ".result")
     if out.exists():
         raise UserError(f"{out}: exists already; choose another name with --out")
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: its folder is not there; make it, or choose another name with --out")
     pairs = not options.no_pairs
-    if options.server:
-        compute_there(out, options.tables, options.server, options.ca, pairs, options.model)
-    else:
-        compute_here(out, options.tables, options.key, pairs, options.model, options.workers)
+    with _unwound():
+        if options.server:
+            compute_there(out, options.tables, options.server, options.ca, pairs, options.model)
+        else:
+            compute_here(out, options.tables, options.key, pairs, options.model, options.workers)
     print(f"result   {out} ({out.stat().st_size:,} bytes)")
 
 
 def _decrypt(arguments: list[str]) -> None:
     """Open a result with the secret key, or with the answers of all holders of its shares."""
-    parser = _parser(
-        "decrypt",
+    parser = command_parser(
+        "fedpriv stats decrypt",
         _decrypt,
         "fedpriv stats decrypt patients.result\n"
-        "  fedpriv stats decrypt patients.result --json > statistics.json\n"
-        "  fedpriv stats decrypt patients.result --epsilon 1 --budget 3\n"
-        "  fedpriv stats decrypt pool.result --share holder-1/share.key --out 1.partial\n"
-        "  fedpriv stats decrypt pool.result --key public.key --partials 1.partial 2.partial 3.partial",
+        "fedpriv stats decrypt patients.result --json > statistics.json\n"
+        "fedpriv stats decrypt patients.result --epsilon 1 --budget 3\n"
+        "fedpriv stats decrypt pool.result --share holder-1/share.key --out 1.partial\n"
+        "fedpriv stats decrypt pool.result --key public.key --partials 1.partial 2.partial 3.partial",
     )
     parser.add_argument("result", type=Path, metavar="RESULT")
     parser.add_argument("--key", type=Path, default=_KEYS, help=f"default {_KEYS}")
     parser.add_argument("--json", action="store_true", help="all of it as one JSON object")
-    parser.add_argument("--weights", default="", metavar="COLUMN", help="weighted means, too")
-    parser.add_argument("--rows", type=int, metavar="N", help="of scores, those of the first N rows")
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="COLUMN",
+        help="weighted means, too; none where the weights add up to 0 or less",
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="+", metavar="N", help="of scores, how many rows each table has"
+    )
     parser.add_argument(
         "--share", type=Path, metavar="FILE", help="one holder's: writes its answer, opens nothing"
     )
@@ -202,16 +218,21 @@ def _serve(arguments: list[str]) -> None:
     serve(arguments)
 
 
-def _parser(name: str, function: Callable[..., None], examples: str) -> Parser:
-    return Parser(
-        f"fedpriv stats {name}",
-        description=function.__doc__,
-        epilog=f"examples:\n  {examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@contextlib.contextmanager
+def _unwound() -> Iterator[None]:
+    """Have SIGTERM end the block as Ctrl-C does: what is half written and who computes goes with it."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Command] = {
     "schema": _schema,
     "encrypt": _encrypt,
     "upload": _upload,
@@ -220,18 +241,10 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "serve": _serve,
 }
 
-_HELP = """usage: fedpriv stats COMMAND ...
+_ABOUT = """Statistics of tables by a server that sees no cell: means, variances, covariances, correlations,
+histograms, scores."""
 
-Statistics of tables by a server that sees no cell: means, variances, covariances, correlations, histograms,
-scores.
-
-commands:
-{commands}
-
-examples:
-  fedpriv keys new table
-  fedpriv stats encrypt patients.csv
-  fedpriv stats compute patients.table --key keys-table/public.key
-  fedpriv stats decrypt patients.result
-
-`fedpriv stats COMMAND --help` tells more."""
+_EXAMPLES = """fedpriv keys new table
+fedpriv stats encrypt patients.csv
+fedpriv stats compute patients.table --key keys-table/public.key
+fedpriv stats decrypt patients.result"""

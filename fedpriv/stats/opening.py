@@ -1,5 +1,6 @@
 """Results opened, made private if wanted, and told."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from fedpriv.errors import UserError
-from fedpriv.he.tables.opening import Open, read_values
-from fedpriv.he.tables.partials import opener, private_noise, read_head, write_partial
-from fedpriv.he.tables.scoring import is_scores, probabilities, read_scores
+from fedpriv.he.key_files import write_private
+from fedpriv.he.tables.opening import Open, kind_of, read_values
+from fedpriv.he.tables.partials import opener, partial_of, private_noise, read_head
+from fedpriv.he.tables.scoring import probabilities, read_scores
 from fedpriv.he.tables.sums import gather
 from fedpriv.he.users.keys import UserKeys
-from fedpriv.he.users.public_keys import PublicKeys
+from fedpriv.he.users.public_keys import PUBLIC_FILE, PublicKeys
 from fedpriv.he.users.shares import UserShare
 from fedpriv.privacy.noise import SecureSource
 from fedpriv.privacy.rounded import at_most
-from fedpriv.stats.releasing import Price, pay
+from fedpriv.stats.releasing import Price, mechanism_of, pay
 from fedpriv.stats.report import as_json, as_text
+
+_NO_NOISE = "--epsilon, --weights: the result holds scores of single rows; leave them out"
+_EXACT = "Exact, and so not differentially private: who sees these numbers may learn of single rows."
+_OF_HOLDERS = (
+    "Opened by all holders of the key: exact, unless they added noise before they answered (decrypt --share "
+    "FILE --epsilon E)."
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Opening:
         partials: the answers of all holders; none to use the secret key.
         price: of noise; None for the exact statistics.
         weights: column of weights; "" for none.
-        rows: of scores, how many; None for all, padding included.
+        rows: of scores, how many each table has; None for all places, padding included.
     """
 
     result: Path
@@ -38,7 +47,7 @@ class Opening:
     partials: Sequence[Path] | None = None
     price: Price | None = None
     weights: str = ""
-    rows: int | None = None
+    rows: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def open_result(opening: Opening) -> Opened:
         UserError: naming what is wrong with key, answers, result or price.
     """
     keys, opens = _opener(opening)
-    if is_scores(opening.result, keys):
+    if kind_of(opening.result, keys) == "scores":
         return _scores(opening, keys, opens)
     if opening.rows is not None:
         raise UserError("--rows: the result holds no scores")
@@ -78,12 +87,13 @@ def open_result(opening: Opening) -> Opened:
                 "--weights: the result has no sums of pairs of columns; compute it without --no-pairs"
             )
     said: dict[str, Any] = {}
-    note = "Exact, and so not differentially private: who sees these numbers may learn of single rows."
+    note = _OF_HOLDERS if opening.partials else _EXACT
     if opening.price is not None:
-        release, spent = pay(head, opening.price)
-        noise = release.noise(SecureSource())
-        values = [held + added for held, added in zip(values, noise, strict=True)]
         price = opening.price
+        release = mechanism_of(head, price)
+        noise = release.noise(SecureSource())
+        spent = pay(head, release, price)
+        values = [held + added for held, added in zip(values, noise, strict=True)]
         said = {
             "privacy": {"unit": "one row", "epsilon": price.epsilon, "delta": price.delta, "spent": spent}
         }
@@ -92,10 +102,7 @@ def open_result(opening: Opening) -> Opened:
             f"all releases of a table together: at most {at_most(spent)}."
         )
     found = as_json(gather(schema, head.pairs, values), opening.weights)
-    note = "" if opening.partials else note
-    return Opened(
-        {"tables": len(head.tables), **said, **found}, "\n\n".join(filter(None, (as_text(found), note)))
-    )
+    return Opened({"tables": len(head.tables), "note": note, **said, **found}, f"{as_text(found)}\n\n{note}")
 
 
 def answer(result: Path, share: Path, out: Path | None, price: Price | None) -> str:
@@ -108,14 +115,21 @@ def answer(result: Path, share: Path, out: Path | None, price: Price | None) -> 
     path = out or Path(f"{result.stem}-{holder.number}.partial")
     if path.exists():
         raise UserError(f"{path}: exists already; choose another name with --out")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: its folder is not there, or cannot be written; choose another with --out")
+    kind = kind_of(result, holder.public)
     if price is None:
-        write_partial(path, result, holder)
+        write_private(path, partial_of(result, holder), what="answer")
         who = f"holder {holder.number} of {holder.holders}"
         return f"answer   {path} ({who}); with all others it opens the result"
+    if kind == "scores":
+        raise UserError(_NO_NOISE)
     head = read_head(result, holder.public)
-    release, spent = pay(head, price)
+    release = mechanism_of(head, price)
     noise = private_noise(release, head, holder.public, holder.holders, SecureSource())
-    write_partial(path, result, holder, noise)
+    made = partial_of(result, holder, noise)
+    spent = pay(head, release, price)
+    write_private(path, made, what="answer")
     return (
         f"answer   {path} (holder {holder.number} of {holder.holders}), with noise: epsilon "
         f"{price.epsilon:g} at "
@@ -127,25 +141,40 @@ def _opener(opening: Opening) -> tuple[PublicKeys, Open]:
     if opening.partials:
         public = PublicKeys.load(opening.key, "table")
         return public, opener(opening.partials, opening.result, public)
+    if opening.key.name == PUBLIC_FILE:
+        raise UserError(
+            f"{opening.key}: is a public key, which opens nothing; name the folder of the secret one with "
+            f"--key, or the answers of all holders with --partials"
+        )
     owner = UserKeys.load(opening.key, "table")
     return owner.public, owner.decrypt_integers
 
 
 def _scores(opening: Opening, keys: PublicKeys, opens: Open) -> Opened:
     if opening.price is not None or opening.weights:
-        raise UserError("--epsilon, --weights: the result holds scores of single rows; leave them out")
-    kind, scores = read_scores(opening.result, keys, opens)
-    if opening.rows is not None:
-        if not 1 <= opening.rows <= len(scores):
-            raise UserError(f"--rows {opening.rows}: choose 1 to {len(scores)}")
-        scores = scores[: opening.rows]
+        raise UserError(_NO_NOISE)
+    kind, tables = read_scores(opening.result, keys, opens)
+    if opening.rows is None:
+        sys.stderr.write(
+            "fedpriv: scores of all places, those without a row included; --rows N, one for each table, cuts "
+            "them\n"
+        )
     else:
-        sys.stderr.write("fedpriv: scores of all places, those without a row included; --rows N cuts them\n")
-    content: dict[str, Any] = {"model": kind, "scores": scores.tolist()}
-    lines = ["row,score"] + [f"{row},{score!r}" for row, score in enumerate(scores.tolist(), 1)]
-    if kind == "logistic":
-        content["probabilities"] = probabilities(scores).tolist()
-        lines = ["row,score,probability"] + [
-            f"{line},{each!r}" for line, each in zip(lines[1:], content["probabilities"], strict=True)
-        ]
-    return Opened(content, "\n".join(lines))
+        if len(opening.rows) != len(tables):
+            raise UserError(
+                f"--rows: {len(opening.rows)} for {len(tables)} tables; give a number for each, in order"
+            )
+        for rows, scores in zip(opening.rows, tables, strict=True):
+            if not 1 <= rows <= len(scores):
+                raise UserError(f"--rows {rows}: choose 1 to {len(scores)}")
+        tables = [scores[:rows] for rows, scores in zip(opening.rows, tables, strict=True)]
+    content: list[dict[str, list[float]]] = []
+    lines = ["table,row,score" + (",probability" if kind == "logistic" else "")]
+    for table, scores in enumerate(tables, 1):
+        found = {"scores": scores.tolist()}
+        if kind == "logistic":
+            found["probabilities"] = probabilities(scores).tolist()
+        content.append(found)
+        for row, each in enumerate(zip(*found.values(), strict=True), 1):
+            lines.append(",".join([str(table), str(row), *map(repr, each)]))
+    return Opened({"model": kind, "note": _EXACT, "tables": content}, "\n".join(lines))

@@ -31,7 +31,7 @@ class EncryptedTable:
         bytes: its size.
         rows: of the file.
         schema: public.
-        left_out: columns of text that were not taken.
+        left_out: columns that were not taken.
         missing: cells of the columns taken that hold no value.
     """
 
@@ -71,7 +71,8 @@ def encrypt_table(
 
 def _left_out(table: CsvTable, schema: Schema) -> tuple[str, ...]:
     taken = {table.find(each) for each in (*(column.name for column in schema.columns), schema.group) if each}
-    return tuple(name for number, name in enumerate(table.names) if number not in taken)
+    unnamed = ("the first, which has no name",) if table.numbered else ()
+    return (*unnamed, *(name for number, name in enumerate(table.names) if number not in taken))
 
 
 def _encryptor(key: Path) -> tuple[Callable[[], Encryptor], str, SigningKey | None]:

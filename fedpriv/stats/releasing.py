@@ -32,26 +32,40 @@ class Price:
     ledger: Path | None
 
 
-def pay(head: ResultHead, price: Price) -> tuple[PrivateRelease, float]:
-    """Charge a release of a result to all tables in it; on return it is on disk, and noise may be drawn.
+def mechanism_of(head: ResultHead, price: Price) -> PrivateRelease:
+    """Return the mechanism that releases a result at this price; nothing is charged yet.
+
+    Raises:
+        UserError: naming what is public of the tables and was taken from cells: then no noise would make the
+            release private; and when epsilon or delta is out of range.
+    """
+    schema = head.schema
+    bounds = [f"{each.name}=LOW:HIGH" for each in schema.columns if not each.given]
+    decimals = [f"{each.name}=D" for each in schema.columns if not each.fixed]
+    levels = ["VALUE", "..."] if schema.group and not schema.named else []
+    given = (("--bounds", bounds), ("--decimals", decimals), ("--levels", levels))
+    if missing := [" ".join([flag, *values]) for flag, values in given if values]:
+        raise UserError(
+            f"--epsilon: bounds, decimals or groups were taken from the cells, and tell of single ones; "
+            f"encrypt with {' '.join(missing)}"
+        )
+    return PrivateRelease(schema, head.pairs, price.epsilon, price.delta)
+
+
+def pay(head: ResultHead, release: PrivateRelease, price: Price) -> float:
+    """Charge a release of a result to all tables in it; on return it is on disk: noise may be shown.
+
+    Whatever else may fail comes before: what was charged stays so.
 
     A table stands for its rows: each has been in every release of it. Rows that stand in several tables, or
     in a table that was changed since, are not recognised.
 
     Returns:
-        The mechanism, and the epsilon that the table with the greatest has spent now, at ``price.delta``.
+        The epsilon that the table with the greatest has spent now, at ``price.delta``.
 
     Raises:
-        UserError: when bounds are not public, the budget does not allow it, and as
-            :class:`~fedpriv.privacy.ledger.Ledger`.
+        UserError: when the budget does not allow it, and as :class:`~fedpriv.privacy.ledger.Ledger`.
     """
-    for column in head.schema.columns:
-        if not column.given:
-            raise UserError(
-                f"--epsilon: the bounds of column {column.name!r} were taken from its values, which tells of "
-                f"them; encrypt with --bounds {column.name}=LOW:HIGH"
-            )
-    release = PrivateRelease(head.schema, head.pairs, price.epsilon, price.delta)
     rows = of_digests(np.array([int(each[:16], 16) for each in head.tables], np.uint64))
     charge = Charge(
         rows, release.mechanism, secrets.token_hex(16), 0, price.delta, ", ".join(_names(head)) + " (table)"
@@ -65,7 +79,7 @@ def pay(head: ResultHead, price: Price) -> tuple[PrivateRelease, float]:
             f"--budget {price.budget:g}: a table has spent epsilon {spent} at delta {price.delta:g}, and "
             f"this release would pass the budget; nothing was released"
         )
-    return release, ledger.spent(rows, price.delta).epsilon
+    return ledger.spent(rows, price.delta).epsilon
 
 
 def _names(head: ResultHead) -> list[str]:

@@ -1,29 +1,32 @@
 """The server: keeps encrypted tables and adds them up, under a key that it cannot open."""
 
 import functools
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from fedpriv.errors import UserError
-from fedpriv.he.tables.computing import MOST_TABLES, write_sums
+from fedpriv.he.tables.computing import MOST_TABLES, bytes_of_result, write_sums
 from fedpriv.he.tables.models import TableModel
 from fedpriv.he.tables.scoring import write_scores
 from fedpriv.he.users.public_keys import PublicKeys
-from fedpriv.relays.metrics import ServiceMetrics
-from fedpriv.relays.service import OCTETS, Refused, gives_octets, new_service, refusals
-from fedpriv.relays.settings import HttpLimits, ServiceSettings
+from fedpriv.services.held_folder import HeldFolder
+from fedpriv.services.metrics import ServiceMetrics
+from fedpriv.services.service import OCTETS, OCTETS_BODY, gives_octets, new_service, refusals, telling
+from fedpriv.services.settings import HttpLimits, ServiceSettings
 from fedpriv.stats.jobs import Jobs, fault
 from fedpriv.stats.protocol import PART_BYTES, RESULTS, TABLES, UPLOADS
-from fedpriv.stats.store import NotThere, OutOfPlace, StoreFull, TableStore
+from fedpriv.stats.room import StoreFull
+from fedpriv.stats.store import NotThere, OutOfPlace, TableStore
 
 _REFUSED: dict[type[UserError], tuple[int, str]] = {
     NotThere: (404, "not_there"),
@@ -31,6 +34,7 @@ _REFUSED: dict[type[UserError], tuple[int, str]] = {
     StoreFull: (503, "busy"),
 }
 _LARGEST = 1e30
+_PART = 1 << 20
 
 
 def default_limits() -> HttpLimits:
@@ -46,7 +50,7 @@ class StatsSettings(ServiceSettings):
 
     Attributes:
         key: public key that tables must be under.
-        folder: of tables and results.
+        folder: of tables and results, the server's own.
         most_bytes: of all of them together.
         workers: processes that compute.
     """
@@ -99,46 +103,40 @@ class Result(BaseModel):
 
 
 def build_service(settings: StatsSettings) -> FastAPI:
-    """Return the application.
+    """Return the application; it holds its folder until it has ended.
 
     Raises:
-        UserError: key or folder cannot be used.
+        UserError: key or folder cannot be used, or another process has the folder.
     """
     keys = PublicKeys.load(settings.key, "table")
+    held = HeldFolder(settings.folder, "stats", "--folder")
     store = TableStore(settings.folder, keys, settings.most_bytes)
-    jobs = Jobs(store.results)
+    jobs = Jobs(store.results, store.room)
     metrics = ServiceMetrics((UPLOADS, TABLES, RESULTS, "/healthz", "/metrics"))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         jobs.close()
+        held.close()
 
     app = new_service("stats", settings, metrics, lifespan)
 
     async def done(work: Callable[..., Any], *given: Any) -> Any:
-        """Do work in another thread; what is wrong with a request is its sender's to read."""
-        try:
-            result = await run_in_threadpool(work, *given)
-        except UserError as error:
-            status, cause = _REFUSED.get(type(error), (400, "malformed"))
-            metrics.outcome(cause)
-            raise Refused(status, cause, fault(error, settings.folder)) from error
-        metrics.outcome("answered")
-        return result
+        """Do work in another thread."""
+        with telling(metrics, _REFUSED, lambda error: fault(error, settings.folder)):
+            return await run_in_threadpool(work, *given)
 
     @app.post(UPLOADS, response_model=Upload, responses=refusals(), tags=["owner"])
     async def begin() -> Response:
         """Begin to upload a table."""
         return JSONResponse({"upload": await done(store.begin), "received": 0})
 
-    octets = {"schema": {"type": "string", "format": "binary"}}
-
     @app.put(
         UPLOADS + "/{upload}",
         response_model=Upload,
         responses=refusals(404, 409, 422),
-        openapi_extra={"requestBody": {"required": True, "content": {OCTETS: octets}}},
+        openapi_extra=OCTETS_BODY,
         tags=["owner"],
     )
     async def append(request: Request, upload: str, offset: int) -> Response:
@@ -163,14 +161,14 @@ def build_service(settings: StatsSettings) -> FastAPI:
 
         def start() -> str:
             tables = [store.table(each) for each in wanted.tables]
-            store.require_room(0)
+            size = bytes_of_result(tables, keys, wanted.pairs, wanted.model is not None)
             if wanted.model is None:
                 work = functools.partial(
                     write_sums, tables=tables, keys=keys, pairs=wanted.pairs, workers=settings.workers
                 )
             else:
                 work = functools.partial(write_scores, tables=tables, keys=keys, model=_model(wanted.model))
-            return jobs.add(work)
+            return jobs.add(work, size)
 
         return JSONResponse({"result": await done(start)}, 202)
 
@@ -186,10 +184,11 @@ def build_service(settings: StatsSettings) -> FastAPI:
     )
     async def fetch(result: str) -> Response:
         """Return a result when it is there."""
-        path = await done(jobs.result, result)
-        if path is None:
+        file: BinaryIO | None = await done(jobs.result, result)
+        if file is None:
             return JSONResponse({"result": result}, 202)
-        return FileResponse(path, media_type=OCTETS)
+        size = os.fstat(file.fileno()).st_size
+        return StreamingResponse(_parts(file), headers={"content-length": str(size)}, media_type=OCTETS)
 
     @app.delete(RESULTS + "/{result}", response_model=Result, responses=refusals(404, 422), tags=["analyst"])
     async def forget(result: str) -> Response:
@@ -198,6 +197,12 @@ def build_service(settings: StatsSettings) -> FastAPI:
         return JSONResponse({"result": result})
 
     return app
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while part := file.read(_PART):
+            yield part
 
 
 def _model(model: Model) -> TableModel:

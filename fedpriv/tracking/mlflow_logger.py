@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -21,8 +20,10 @@ from fedpriv.privacy.accounting import Spent
 from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
+from fedpriv.tracking.figure_files import save_picture
 from fedpriv.tracking.model_artifact import log_model
 from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash, cut, flatten
+from fedpriv.tracking.plain_yaml import plain_text
 from fedpriv.tracking.provenance import git_commit, library_versions
 from fedpriv.tracking.round_metrics import finite, round_metrics
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
@@ -152,7 +153,7 @@ class RunLogger:
             missing = [Param(name, value) for name, value in params.items() if name not in run.data.params]
             for batch in batches(missing):
                 client.log_batch(logger.run_id, params=batch)
-            text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+            text = plain_text(plain)
             client.log_text(logger.run_id, text, "config.yaml")
         except BaseException:
             client.set_terminated(logger.run_id, "FAILED")
@@ -264,10 +265,7 @@ class RunLogger:
         """Write a picture as artifact ``pictures/<name>.png`` (figures at 150 dots per inch)."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{clean_name(name.removesuffix('.png')).replace('/', '_')}.png")
-            if isinstance(picture, Figure):
-                picture.savefig(path, dpi=150)
-            else:
-                picture.save(path)
+            save_picture(picture, path)
             with uninterrupted():
                 self._client.log_artifact(self.run_id, str(path), "pictures")
 

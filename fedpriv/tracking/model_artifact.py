@@ -1,24 +1,36 @@
-"""A trained model as an MLflow model that loads without this package and without pickle."""
+"""A trained model as an MLflow model: a program for MLflow's users, and its weights for this package."""
 
 import copy
+import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
-from torch import nn
+from mlflow.utils import environment
+from torch import fx, nn
 
 from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
+from fedpriv.tracking.uncollected import uncollected
 from fedpriv.types import AnyArray
 
 MODEL_NAME = "model"
 """Name of a run's final model: ``runs:/<run id>/model``."""
+
+WEIGHTS_FILE = "weights.npz"
+"""Beside ``MLmodel``: parameters and buffers, ``weights/<name>``, without pickle."""
+WEIGHTS_PREFIX = "weights/"
+WEIGHTS_DIGEST = "weights_sha256"
+"""Parameter of the logged model, in MLflow's database: SHA-256 of :data:`WEIGHTS_FILE`."""
 
 
 def log_model(
@@ -31,14 +43,18 @@ def log_model(
 ) -> str:
     """Write ``model`` in evaluation mode as the run's logged model ``model``.
 
-    The format is the ``pt2`` archive of ``torch.export``: the computation graph and its weights,
-    so that ``mlflow.pytorch.load_model("runs:/<run id>/model")`` needs torch and mlflow only.
+    It is written twice. As the ``pt2`` archive of ``torch.export``, the computation graph and its weights, so
+    that ``mlflow.pytorch.load_model("runs:/<run id>/model")`` needs torch and mlflow only. And as weights
+    alone, :data:`WEIGHTS_FILE`, which is all that :func:`fedpriv.tracking.model_loading.load_model` reads:
+    loading the archive runs the code of whoever altered it, pickle or not.
 
     Guarantee:
         Of ``example`` only shape and dtype are used: the stored input example is all zeros, for
         a person's image must not travel with a model.
         The stored model loads with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``: no object in it
         needs more than torch's restricted reader of tensors.
+        The program holds no tracebacks, which name this machine's folders, if torch can leave them out
+        (2.13 can).
 
     Edge cases:
         ``model`` itself is left as it was: device, mode and gradients.
@@ -65,11 +81,16 @@ def log_model(
     frozen.zero_grad(set_to_none=True)
     # torch.export takes a dimension of size 1 for a constant, hence two.
     zeros = np.zeros((2, *example.shape[1:]), example.dtype)
-    signature = ModelSignature(inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]))
+    with torch.no_grad():
+        outputs = frozen(torch.from_numpy(zeros)).numpy()
+    signature = ModelSignature(inputs=_described(zeros), outputs=_described(outputs))
     experiment_id = client.get_run(run_id).info.experiment_id
-    with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
-        logged = client.create_logged_model(experiment_id, name=MODEL_NAME, source_run_id=run_id)
-        local = Path(folder, MODEL_NAME)
+    with quiet_mlflow(), uncollected(), _unchecked(), _untraced(), tempfile.TemporaryDirectory() as folder:
+        weights, local = Path(folder, WEIGHTS_FILE), Path(folder, MODEL_NAME)
+        digest = _write_weights(frozen, weights)
+        logged = client.create_logged_model(
+            experiment_id, name=MODEL_NAME, source_run_id=run_id, params={WEIGHTS_DIGEST: digest}
+        )
         try:
             mlflow_pytorch().save_model(
                 frozen,
@@ -86,6 +107,7 @@ def log_model(
                 pip_requirements=[f"torch=={version('torch').split('+')[0]}"],
                 serialization_format="pt2",
             )
+            weights.replace(local / WEIGHTS_FILE)
             client.log_model_artifacts(logged.model_id, str(local))
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
@@ -93,3 +115,46 @@ def log_model(
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
     return str(logged.model_id)
+
+
+def _described(batch: AnyArray) -> Schema:
+    return Schema([TensorSpec(batch.dtype, (-1, *batch.shape[1:]))])
+
+
+def _write_weights(model: nn.Module, path: Path) -> str:
+    """Write parameters and buffers; return the file's SHA-256."""
+    arrays = {f"{WEIGHTS_PREFIX}{name}": value.numpy() for name, value in model.state_dict().items()}
+    np.savez(path, allow_pickle=False, **arrays)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Spare MLflow the comparison of a model's requirements with what is installed.
+
+    It lists the files of every package, a fifth of the time that a small model takes, and can find nothing:
+    the requirement is read from the installed package.
+    """
+    with _set(environment, "warn_dependency_requirement_mismatches", lambda requirements: None):
+        yield
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Let ``torch.export`` write no tracebacks into the program: they name this machine's folders."""
+    with _set(getattr(fx, "config", None), "do_not_emit_stack_traces", True):
+        yield
+
+
+@contextmanager
+def _set(module: ModuleType | None, name: str, value: Any) -> Iterator[None]:
+    before = getattr(module, name, None)
+    if before is None:  # another version, which does without or takes its time
+        yield
+        return
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from fedpriv.errors import UserError
 from fedpriv.tracking.params import clean_name
+from fedpriv.tracking.plain_yaml import read_plain
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.round_metrics import finite
 from fedpriv.tracking.store import locate, open_run
@@ -37,8 +37,8 @@ def read_config(uri: str | None, run_id: str) -> dict[str, Any]:
             if (listed.get(_FILE) or 0) > _MAX_BYTES:
                 raise UserError(f"run_id={run_id}: its {_FILE} is larger than 1 MiB; it is not fedpriv's")
             path = Path(client.download_artifacts(run.info.run_id, _FILE, folder))
-            config = yaml.safe_load(path.read_bytes()[: _MAX_BYTES + 1])
-    except (MlflowException, OSError, yaml.YAMLError) as error:
+            config = read_plain(path, _MAX_BYTES)
+    except (MlflowException, OSError, ValueError) as error:
         raise UserError(
             f"run_id={run_id}: its {_FILE} cannot be read; choose a run that fedpriv logged"
         ) from error

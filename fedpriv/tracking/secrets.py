@@ -34,7 +34,8 @@ HARMLESS_CHOICES = {"keys": frozenset({"authority", "committee"})}
 SHORTEST_SECRET = 4
 """Hidden values of fewer characters are not searched for in free text: they would match by chance."""
 
-_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s@:]*:(?!\d+(?:[/?#,'\"}\]\s]|$))\S*|[^/\s]+)@")
+"""User and password, which may hold any sign; a colon before a port begins no password."""
 _INNER_NAME = re.compile(r"([\w.]+)['\"]?\s*[:=]")
 
 

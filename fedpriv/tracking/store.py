@@ -10,13 +10,15 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedpriv.errors import UserError
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.secrets import hide_in_text
+from fedpriv.tracking.sqlite_kind import MLFLOW, require_kind
+from fedpriv.tracking.uncollected import uncollected
 
 _SQLITE = "sqlite:///"
-_SQLITE_HEADER = b"SQLite format 3\x00"
 RUN_KEY = "fedpriv_run_id"
 """Tag with fedpriv's own name of a run, which is known before MLflow has one."""
 _SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
@@ -89,7 +91,7 @@ def open_experiment(location: Location, name: str) -> tuple[MlflowClient, str]:
     """
     shown = hide_in_text(location.uri, ())
     try:
-        with quiet_mlflow(), _exclusive(location.database):
+        with quiet_mlflow(), uncollected(), exclusive(location.database):
             if location.database is not None:
                 _create_database(location.database, location.artifacts)
             client = MlflowClient(location.uri)
@@ -98,29 +100,45 @@ def open_experiment(location: Location, name: str) -> tuple[MlflowClient, str]:
         raise UserError(
             f"tracking.uri={shown}: {error.strerror or error}; choose a folder you can write to"
         ) from error
-    except MlflowException as error:
-        reason = hide_in_text(str(error).strip() or type(error).__name__, ())
+    except (MlflowException, SQLAlchemyError) as error:
+        first = str(error).strip().partition("\n")[0]  # below it SQLAlchemy has the statement
+        reason = hide_in_text(first or type(error).__name__, ())
         raise UserError(f"tracking.uri={shown}: {reason[:400]}; check the address") from error
+    except ImportError as error:
+        raise UserError(f"tracking.uri={shown}: {error}; install what this kind of store needs") from error
 
 
 def open_run(location: Location, run_id: str) -> tuple[MlflowClient, Run]:
     """Open a run that exists.
 
     Raises:
-        UserError: when the store does not exist (it is not created) or has no such run.
+        UserError: when the store does not exist (it is not created), is another program's database or has
+            no such run, or the run was deleted.
     """
     shown = hide_in_text(location.uri, ())
     if location.database is not None and not location.database.exists():
         raise UserError(f"tracking.uri={shown}: no such database; name the one the run was logged to")
+    if location.database is not None:
+        try:
+            require_sqlite(location.database)
+        except OSError as error:
+            raise UserError(
+                f"tracking.uri={shown}: {error.strerror or error}; name the database of the run"
+            ) from error
     try:
         with quiet_mlflow():
             client = MlflowClient(location.uri)
-            return client, client.get_run(run_id)
-    except MlflowException as error:
-        reason = hide_in_text(str(error), ())[:200]
+            run = client.get_run(run_id)
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
         raise UserError(
             f"run_id={run_id}: not found in {shown} ({reason}); name a run that MLflow lists"
         ) from error
+    if run.info.lifecycle_stage != "active":
+        raise UserError(
+            f"run_id={run_id}: was deleted; name another run, or run `mlflow runs restore --run-id {run_id}`"
+        )
+    return client, run
 
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
@@ -142,7 +160,8 @@ def find_run(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
 
 
 @contextlib.contextmanager
-def _exclusive(database: Path | None) -> Iterator[None]:
+def exclusive(database: Path | None) -> Iterator[None]:
+    """Hold the lock ``<database>.lock``: one process at a time creates; a server sees to that itself."""
     if database is None:
         yield
         return
@@ -153,14 +172,8 @@ def _exclusive(database: Path | None) -> Iterator[None]:
 
 
 def require_sqlite(database: Path) -> None:
-    """Refuse a file of another kind, to which MLflow would retry for minutes to connect.
-
-    Raises:
-        UserError: when it is one.
-    """
-    with database.open("rb") as opened:
-        if opened.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
-            raise UserError(f"tracking.uri={_SQLITE}{database}: is no SQLite database; name another file")
+    """Refuse a file of another kind, to which MLflow would add its tables; see :func:`require_kind`."""
+    require_kind(database, "tracking.uri", MLFLOW)
 
 
 def _create_database(database: Path, artifacts: str | None) -> None:

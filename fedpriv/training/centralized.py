@@ -1,4 +1,4 @@
-"""Training without a federation: all images in one place, one optimiser for the whole run."""
+"""Training of one party that learns from nobody: its images, one optimiser for the whole run."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ from fedpriv.privacy.plan import PrivacySettings, SamplePlan, plan_for_client
 from fedpriv.privacy.purse import BudgetSpent, Purse
 from fedpriv.results import RoundResult
 from fedpriv.tasks.base import Task
-from fedpriv.training.data import client_data, examples_of
+from fedpriv.training.data import MOST_BYTES, client_data, examples_of
 from fedpriv.training.local import LocalSettings, build_optimizer
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.training.party import ClientMemory, build_head, learns, train_round
@@ -34,12 +34,13 @@ PARTY = 0
 
 @dataclass
 class Centralized:
-    """The upper bound that federated runs are compared with: the same task, loop and budget.
+    """What federated runs are compared with: the same task, loop and budget, on what one party has.
 
-    A round is ``local.local_epochs`` passes over all training images. The optimiser (momentum,
-    Adam's moments) and a private head live through all rounds, where a federated client makes its
-    optimiser anew in each. With ``privacy``, each image is protected by one plan for all images and
-    rounds.
+    On all images it is the upper bound, on one client's share what that client reaches alone
+    (:mod:`fedpriv.training.alone`). A round is ``local.local_epochs`` passes over the images. The
+    optimiser (momentum, Adam's moments) and a private head live through all rounds, where a federated
+    client makes its optimiser anew in each. With ``privacy``, each image is protected by one plan for all
+    images and rounds.
 
     Guarantee:
         - Round t is trained on the batches, and under ``noise: fast`` with the noise, that the
@@ -59,6 +60,9 @@ class Centralized:
         local: how it is optimised.
         privacy: DP-SGD settings, or None.
         purse: charges rounds to the ledger of whoever holds the images; None does not.
+        client: whose share the images are; None for all in one place. Client k's batches, noise and head
+            are those of client k of a federation.
+        most_bytes: images of more bytes are read batch by batch.
 
     Raises:
         ValueError: when the target epsilon is out of reach.
@@ -75,11 +79,14 @@ class Centralized:
     local: LocalSettings
     privacy: PrivacySettings | None
     purse: Purse | None = None
+    client: int | None = None
+    most_bytes: int = MOST_BYTES
 
     def __post_init__(self) -> None:
         """Flatten the model, make head, optimiser and plan."""
+        self.party = PARTY if self.client is None else self.client
         self.parameters = FlatParameters(self.backbone)
-        self.head = build_head(self, self.training, PARTY)
+        self.head = build_head(self, self.training, self.party)
         self._head_parameters = None if self.head is None else FlatParameters(self.head)
         model = self.backbone if self.head is None else nn.Sequential(self.backbone, self.head)
         self.optimizer = build_optimizer(self.local, list(model.parameters()))
@@ -107,7 +114,7 @@ class Centralized:
         Raises:
             UserError: when the model diverges.
         """
-        data = client_data(self.task, self.training)
+        data = client_data(self.task, self.training, self.most_bytes)
         if not self.history:
             yield self._close(0, time.perf_counter(), None, {})
         for number in range(len(self.history), self.rounds + 1):
@@ -115,7 +122,7 @@ class Centralized:
             try:
                 loss = train_round(
                     self,
-                    PARTY,
+                    self.party,
                     number,
                     self.head,
                     data,
@@ -128,12 +135,14 @@ class Centralized:
                 self.ended = True
                 failures = {"budget_spent": 1}
                 log.warning(
-                    "round %d of %d: the privacy budget is spent; the run ends here with the model so far",
+                    "round %d of %d: the privacy budget is spent; %s ends here with the model so far",
                     number,
                     self.rounds,
+                    "the run" if self.client is None else f"client {self.client}",
                 )
             if not bool(torch.isfinite(self.parameters.tensor).all()):
-                raise UserError(f"round {number}: the model is not finite; lower training.learning_rate")
+                whose = "the model" if self.client is None else f"client {self.client}'s model"
+                raise UserError(f"round {number}: {whose} is not finite; lower training.learning_rate")
             yield self._close(number, started, loss, failures)
             if self.ended:
                 return
@@ -145,7 +154,8 @@ class Centralized:
             UserError: when the ledger is damaged or cannot be written.
         """
         if self.purse is not None and self.plan is not None:
-            self.purse.make_up({PARTY: (self.examples, SampledGaussian.of_round(self.plan))}, number, times)
+            due = {self.party: (self.examples, SampledGaussian.of_round(self.plan))}
+            self.purse.make_up(due, number, times)
 
     def state(self) -> dict[str, AnyArray]:
         """Return the optimiser's state: an array ``<parameter number>/<name>`` for each tensor."""
@@ -207,7 +217,7 @@ class Centralized:
     def _paying(self, number: int) -> AbstractContextManager[None] | None:
         if self.purse is None or self.plan is None:
             return None
-        return self.purse.paying(self.examples, SampledGaussian.of_round(self.plan), number)
+        return self.purse.paying(self.examples, SampledGaussian.of_round(self.plan), number, self.party)
 
     def _close(
         self, number: int, started: float, loss: float | None, failures: dict[str, int]

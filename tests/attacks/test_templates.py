@@ -121,6 +121,13 @@ def test_the_tail_of_the_binomial():
         assert _at_least(least, 20, 0.1) == pytest.approx(np.mean(random >= least), abs=0.005)
 
 
+def test_where_chance_is_certain_nothing_is_a_surprise():
+    """With rate 0.1 and 32 strangers chance and rate add up to more than 1."""
+    found = run(Settings(dimension=8, targets=5, rate=0.1, unlimited=100, real=0))
+    assert found.chance + found.settings.rate > 1
+    assert found.held
+
+
 def test_the_scene_answers_as_plain_arithmetic_does_and_counts():
     targets = people(3, 5)
     with scene(targets, 0.4, 60, raw_scores=True) as stage:
@@ -141,7 +148,7 @@ def test_scores_are_refused_without_the_flag():
         stage.score(0, people(1)[0])
 
 
-@pytest.mark.parametrize("length", [0.5, 1.01, 2.0, 30.0, 4097.0**0.5, 1000.0])
+@pytest.mark.parametrize("length", [0.5, 1.01, 2.0, 30.0, 4097.0**0.5, 1000.0, (2.0**26 + 1) ** 0.5])
 def test_a_probe_of_another_length_is_refused_and_charged(length):
     target = people(1)[0]
     with scene(target[np.newaxis], 0.4, 2, raw_scores=False) as stage:

@@ -20,7 +20,13 @@ from tests.config.small import SMALL
 
 FILES = sorted(path.relative_to(CONFIGS) for path in CONFIGS.glob("*/**/*.yaml"))
 GROUPS = sorted({path.parent.as_posix() for path in FILES})
-_MANY_PEOPLE = ("gaze_client_level", "gaze_correlated_noise", "utility_gaze_client", "utility_emotion_client")
+_MANY_PEOPLE = (
+    "dp_levels",
+    "gaze_client_level",
+    "gaze_correlated_noise",
+    "utility_gaze_client",
+    "utility_emotion_client",
+)
 
 
 def override(path: Path) -> str:

@@ -199,7 +199,9 @@ def test_one_sweep_has_its_baseline_and_says_so(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count(SAID) == 1
     assert sorted(
-        run.params["privacy.epsilon"] for run in runs_of(f"sqlite:///{tmp_path}/r.db", "fedpriv")
+        run.params["privacy.epsilon"]
+        for run in runs_of(f"sqlite:///{tmp_path}/r.db", "fedpriv")
+        if "fedpriv_kind" not in run.tags
     ) == [
         "8.0",
         "inf",

@@ -40,6 +40,7 @@ ENUMS = {
     "mode": "centralized",
     "optimizer": "adam",
     "schedule": "cosine",
+    "layers": "head",
     "protocol": "folds",
     "unit": "none",
     "noise": "fast",

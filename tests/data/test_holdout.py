@@ -85,3 +85,36 @@ def test_a_set_of_pairs_is_all_test_and_keeps_its_pairs():
 def test_impossible_splits_are_refused_in_one_line(split, message):
     with pytest.raises(UserError, match=message):
         split()
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_of_each_person_with_two_images_some_are_held_out_and_some_are_not(persons, images, part, seed):
+    subjects = np.repeat(np.arange(persons), images)
+    whole = ImageDataset(
+        name="tiny",
+        images=np.zeros((len(subjects), 1, 2, 2), np.uint8),
+        targets=np.arange(len(subjects)),
+        subjects=subjects,
+        subject_names=tuple(f"p{person}" for person in range(persons)),
+    )
+    share = np.flatnonzero(np.arange(len(subjects)) % 4 != 3)
+    counts = np.bincount(subjects[share], minlength=persons)
+    if not (counts > 1).any():
+        with pytest.raises(UserError, match="client 3 has no two images of one person"):
+            holdout.own_images(whole, share, part, seed, 3)
+        return
+    train, held_out = holdout.own_images(whole, share, part, seed, 3)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held_out])), share)
+    np.testing.assert_array_equal(train, np.sort(train))
+    for person, count in enumerate(counts):
+        kept_back = int(np.sum(subjects[held_out] == person))
+        assert kept_back == (0 if count < 2 else min(count - 1, max(1, round(count * part))))
+    again = holdout.own_images(whole, share, part, seed, 3)
+    np.testing.assert_array_equal(again[1], held_out)
+
+
+def test_which_of_its_images_a_client_holds_out_differs_with_the_seed_and_the_client():
+    whole = dataset(20)
+    share = np.arange(len(whole))
+    found = {holdout.own_images(whole, share, 0.3, seed, k)[1].tobytes() for seed in (0, 1) for k in (0, 1)}
+    assert len(found) == 4

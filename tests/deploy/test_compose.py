@@ -25,9 +25,10 @@ import yaml
 from PIL import Image
 
 from fedpriv.cli import main
-from fedpriv.relays.constellation import healthy
 from fedpriv.relays.keys import _loopback
-from fedpriv.relays.serve import ROLES, server
+from fedpriv.relays.serve import ROLES
+from fedpriv.services.outgoing import healthy
+from fedpriv.services.running import server
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -57,6 +57,15 @@ def test_the_table_fits_a_terminal_and_says_what_leaks():
     assert "32 refused" in said
 
 
+@pytest.mark.parametrize(("chance", "much"), [(0.003, False), (0.46, True)])
+def test_it_says_what_chance_itself_is_and_when_that_is_much(chance, much):
+    settings = Settings(targets=2, rate=0.02 if much else 1e-4)
+    said = command.against_chance(dataclasses.replace(FOUND, settings=settings, chance=chance))
+    assert f"50% of the guesses made within the budget are accepted, {chance:.1%} by chance alone" in said
+    assert f"at FAR {settings.rate:g}, 32 strangers" in said
+    assert ("smaller FAR, or a smaller budget" in said) == much
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["--targets", "0"], "--targets 0: choose 1 to 1000"), (["--wrong"], "unrecognized arguments: --wrong")],

@@ -8,7 +8,7 @@ import pytest
 from experiments.privacy import MOST_SHARES
 from fedpriv.cli import main
 from fedpriv.errors import UserError
-from fedpriv.privacy.charge import Charge, Concentrated, SampledGaussian
+from fedpriv.privacy.charge import Charge, Concentrated, ConcentratedSample, SampledGaussian
 from fedpriv.privacy.example_set import of_digests
 from fedpriv.privacy.ledger import Ledger, default_folder
 from fedpriv.privacy.rounded import at_most
@@ -48,6 +48,20 @@ def test_the_table_has_each_share_at_each_level_that_it_was_charged_at(capsys):
     assert cells[1][0].startswith("faces") or cells[1][0] == "faces\\x1b[31m"
     assert cells[1][3:5] == ["1", "a client"]
     assert "\x1b" not in "".join(map("".join, cells))
+
+
+def test_what_statistics_of_a_table_were_charged_protects_a_row(capsys):
+    ledger = Ledger(default_folder())
+    table = "a (table)"
+    ledger.charge([Charge(share(7), ConcentratedSample(0.01), f"{n}", 0, 1e-6, table) for n in range(2)])
+    ledger.charge([Charge(share(1, 2), ROUND, "training", 1, 1e-5, "eyes")])
+    told = show(capsys, "--runs")
+    rows = [line.split("│")[1:-1] for line in told.splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert [row[4] for row in cells[:2]] == ["a row", "an image"]
+    assert [row[1] for row in cells[2:] if row[1]] == ["a row", "a row", "an image"]
+    spent = json.loads(show(capsys, "--json"))["spent"]
+    assert [(row["unit"], row["protects"]) for row in spent] == [("sample", "a row"), ("sample", "an image")]
 
 
 def test_json_is_one_object_with_the_runs_and_the_delta_asked_for(capsys, tmp_path):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedpriv.relays.constellation import healthy
+from fedpriv.services.outgoing import healthy
 
 
 def fedpriv(*arguments: object, folder: Path, status: int = 0) -> str:

@@ -17,7 +17,7 @@ from fedpriv.faces.server import ServerSettings, build_server
 from fedpriv.he.matching.gallery import Gallery
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.sets import SETS
-from fedpriv.relays.serve import server
+from fedpriv.services.running import server
 
 DIMENSION = 16
 THRESHOLD = 0.5
@@ -96,13 +96,14 @@ class Running:
         vectors: the faces that pictures are of.
     """
 
-    def __init__(self, folder: Path, vectors: np.ndarray, **policy: Any) -> None:
+    def __init__(self, folder: Path, vectors: np.ndarray, plain: bool = False, **policy: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.owner, self.gallery, self.caller = folder / "owner", folder / "gallery", folder / "caller"
         self.owner.mkdir(mode=0o700)
         self.keys = UserKeys.make(SETS["faces"])
         self.keys.save(self.owner)
-        Gallery.make(self.gallery, self.keys.public, vectors.shape[1])
+        Gallery.make(self.gallery, self.keys.public, vectors.shape[1], plain)
+        self.plain = plain
         self.pictures, self._folder = Pictures(vectors), folder / "pictures"
         self._services = Services()
         server_settings = ServerSettings(port=0, folder=self.gallery)
@@ -121,10 +122,12 @@ class Running:
 
     def enrol(self, people: dict[str, list[int]]) -> None:
         files = {name: self.pictures.files(self._folder, *numbers) for name, numbers in people.items()}
-        self.as_owner().enrol(files, self.pictures.embedder)
+        self.as_owner().enrol(files, self.pictures.embedder, self.plain)
 
-    def asking(self, caller: Path | None = None, plain_probe: bool = True) -> Asking:
-        return Asking(caller or self.caller, self.server, self.keyholder, plain_probe=plain_probe)
+    def asking(self, caller: Path | None = None, plain_probe: bool | None = None) -> Asking:
+        """Return the caller; its probes are plain, which is faster, where the gallery is not."""
+        plain = not self.plain if plain_probe is None else plain_probe
+        return Asking(caller or self.caller, self.server, self.keyholder, plain_probe=plain)
 
     def stop(self) -> None:
         self._services.stop()

@@ -60,13 +60,15 @@ def test_a_run_makes_the_same_embeddings_from_its_folder_and_a_file(trained, tmp
 @pytest.mark.slow
 def test_a_run_makes_the_same_embeddings_from_mlflow(tmp_path, database):
     uri = database(tmp_path / "mlflow.db")
-    config = compose_run(*FACE, "tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0")
+    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "tracking.register=faces")
+    config = compose_run(*FACE, *tracked, "evaluation.pictures=0")
     report = run(config, output_dir=tmp_path / "out")
     export(report.mlflow_run_id, tmp_path / "model.npz", uri)
     _, _, test = build_data(to_json(config))
     ways = [
         load_embedder(str(tmp_path / "out")),
         load_embedder(report.mlflow_run_id, uri),
+        load_embedder("models:/faces/1", uri),
         load_embedder(str(tmp_path / "model.npz")),
     ]
     require_alike(ways, np.array(test.images[:10]))
@@ -123,7 +125,7 @@ def test_weights_of_another_shape_are_refused(trained, tmp_path):
     facts["settings"]["outputs"] = 13
     arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     np.savez(tmp_path / "other.npz", **arrays)
-    with pytest.raises(UserError, match="does not fit its settings"):
+    with pytest.raises(UserError, match="the model of its settings has"):
         load_embedder(str(tmp_path / "other.npz"))
     with pytest.raises(UserError, match=r"end its name so"):
         export(str(trained[1]), tmp_path / "model.bin")

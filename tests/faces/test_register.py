@@ -1,13 +1,20 @@
 """The owner's register: names, callers and budgets, over processes and restarts."""
 
+import contextlib
 import subprocess
 import sys
+import tempfile
+import threading
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedpriv.errors import UserError
 from fedpriv.faces.parties import Person, Refusal
-from fedpriv.faces.register import DAY_MS, Register
+from fedpriv.faces.register import Register
+from fedpriv.faces.registered import DAY_MS, Registered
 
 ANNA, BEN = Person("a" * 12, "Anna", 0, 5), Person("b" * 12, "Ben", 1, 7)
 
@@ -63,6 +70,99 @@ def test_budgets_are_of_any_24_hours(owner):
     assert register.charge("1" * 16, "t2", 2, now + DAY_MS) == 0
     with pytest.raises(Refusal, match="spent"):
         Register(owner).charge("1" * 16, "t3", 2, now + DAY_MS)
+
+
+def test_a_clock_that_was_ahead_forgets_no_opening(owner):
+    register, now = admitted(owner), 10 * DAY_MS
+    for number in range(3):
+        register.charge("1" * 16, f"t{number}", 3, now + number)
+    register.charge("1" * 16, "ahead", 3, now + DAY_MS + 10)
+    for again in (register, Register(owner)):
+        for number in range(5):
+            with pytest.raises(Refusal, match="is spent"):
+                again.charge("1" * 16, f"u{number}", 3, now + 20 + number)
+    assert register.charge("1" * 16, "later", 3, now + DAY_MS + 20) == 1
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 3 * DAY_MS), min_size=1, max_size=30), st.integers(1, 4))
+def test_whatever_the_clock_does_no_budget_is_exceeded_by_setting_it_back(steps, budget):
+    """A clock that only ever falls gets the budget once, however it falls."""
+    with tempfile.TemporaryDirectory() as folder:
+        register, opened = admitted(Path(folder)), 0
+        for number, now in enumerate(sorted(steps, reverse=True)):
+            with contextlib.suppress(Refusal):
+                register.charge("1" * 16, f"t{number}", budget, 10 * DAY_MS + now)
+                opened += 1
+        assert opened == min(budget, len(steps))
+
+
+def test_somebody_who_is_being_deleted_is_no_answer_and_can_be_deleted_again(owner):
+    register = Register(owner)
+    register.enrol([ANNA, BEN])
+    assert register.leave("Anna") == Register(owner).leave("Anna") == ANNA
+    assert Register(owner).at([(0, 5), (1, 7)]) == {(1, 7): BEN}
+    assert Register(owner).people() == [BEN]
+    with pytest.raises(Refusal, match="Anna: nobody of that name"):
+        Register(owner).find("Anna")
+    with pytest.raises(UserError, match="Anna: is not deleted to the end; `fedpriv faces delete Anna` again"):
+        Register(owner).require_new(["Anna"])
+    register.remove([ANNA.id, ANNA.id])
+    register.remove([ANNA.id])
+    Register(owner).require_new(["Anna"])
+    with pytest.raises(Refusal, match="Anna: nobody of that name"):
+        register.leave("Anna")
+
+
+def test_a_place_is_one_persons_for_ever(owner):
+    register = Register(owner)
+    register.enrol([ANNA])
+    register.leave("Anna")
+    register.remove([ANNA.id])
+    assert Register(owner).unused([(0, 5), (0, 6)]) == [(0, 6)]
+    for wrong in ([Person("c" * 12, "Cleo", 0, 5)], [Person(each * 12, each, 3, 3) for each in "cd"]):
+        with pytest.raises(UserError, match=r"register\.jsonl: two people in one place"):
+            register.enrol(wrong)
+    assert Register(owner).people() == []
+
+
+def test_a_register_in_which_a_place_was_given_twice_still_reads_and_deletes_the_right_one():
+    """As versions wrote it that gave places again."""
+    known = Registered()
+    for name, number in (("Anna", "a" * 12), ("Bob", "b" * 12)):
+        known.take({"event": "enrolled", "id": number, "name": name, "at": [0, 5]})
+    known.take({"event": "removed", "id": "a" * 12})
+    assert known.places == {(0, 5): "b" * 12}
+    known.take({"event": "removed", "id": "b" * 12})
+    assert (known.people, known.names, known.places) == ({}, {}, {})
+
+
+def test_an_enrolment_that_did_not_end_is_known_to_the_next_command(owner):
+    register = Register(owner)
+    register.begin([ANNA.id, BEN.id])
+    assert Register(owner).unfinished() == [ANNA.id, BEN.id]
+    register.enrol([ANNA])
+    assert Register(owner).unfinished() == [BEN.id]
+    register.abandon([BEN.id])
+    assert Register(owner).unfinished() == []
+
+
+def test_the_owners_commands_wait_for_each_other_and_the_key_holder_does_not(owner):
+    admitted(owner)
+    order = []
+
+    def second():
+        with Register(owner).alone():
+            order.append("second")
+
+    with Register(owner).alone():
+        thread = threading.Thread(target=second)
+        thread.start()
+        Register(owner).charge("1" * 16, "t0", 3, 5)
+        thread.join(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
 
 
 def test_a_callers_own_budget_counts_before_the_default(owner):

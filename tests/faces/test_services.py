@@ -17,8 +17,8 @@ from fedpriv.faces.signing import signed_headers
 from fedpriv.he.identity import SigningKey
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.sets import SETS
-from fedpriv.relays.service import now_ms
-from tests.faces.running import THRESHOLD, Running, faces
+from fedpriv.services.service import now_ms
+from tests.faces.running import THRESHOLD, Pictures, Running, faces
 
 
 def near(vector, cosine, seed=3):
@@ -317,6 +317,34 @@ def test_a_deletion_that_was_interrupted_is_ended_by_the_next(own, monkeypatch):
     assert some.as_owner().delete("b") == 2
     assert before.isdisjoint(path.name for path in (some.gallery / "segments").iterdir())
     assert asking.identify(vectors[2]).name == "c"
+
+
+def test_an_empty_gallery_of_other_embeddings_says_how_to_begin_another(own, tmp_path):
+    some = own()
+    wide = Pictures(faces(3, dimension=20))
+    people = {"a": wide.files(tmp_path / "wide", 0)}
+    with pytest.raises(UserError, match=r"nobody is enrolled yet: .*serve --folder NEW --dimension 20`"):
+        some.as_owner().enrol(people, wide.embedder)
+    some.enrol({"b": [0]})
+    with pytest.raises(UserError, match="use the model that people were enrolled by"):
+        some.as_owner().enrol(people, wide.embedder)
+
+
+def test_a_damaged_register_is_the_owners_business_and_no_callers(own, caplog):
+    some = own()
+    some.enrol({"a": [0]})
+    asking, register = some.asking(), some.owner / "faces" / "register.jsonl"
+    register.write_bytes(register.read_bytes()[:-9])
+    with caplog.at_level("DEBUG", logger="fedpriv"), pytest.raises(UserError) as caught:
+        asking.identify(some.pictures.vectors[0])
+    assert "cannot open anything now; its owner finds the reason in its log" in str(caught.value)
+    assert str(some.owner) not in str(caught.value)
+    assert any(str(register) in str(getattr(each, "fields", {})) for each in caplog.records)
+
+
+def test_https_asked_of_a_plain_service_is_told_as_what_it_is(running):
+    with pytest.raises(UserError, match=r"speaks no https here .*does the service listen with http\?"):
+        Asking(running.caller, running.server.replace("http", "https"), running.keyholder)
 
 
 def test_a_name_twice_and_another_model_are_refused(own):

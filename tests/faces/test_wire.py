@@ -1,18 +1,28 @@
 """Every byte on the wire and every file of the server: ciphertext, ids and metadata, no key and no face."""
 
+import base64
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from fedpriv.errors import UserError
 from fedpriv.faces.caller import Asking
+from fedpriv.faces.gallery_service import opened_segment
 from fedpriv.faces.owner import Owner
+from fedpriv.he.keys import SecretKey
+from fedpriv.he.matching.gallery import Gallery
+from fedpriv.he.matching.places import Place
+from fedpriv.he.sealio import SealDataError
 from fedpriv.he.users.cipher_heads import HEAD_BYTES
 from fedpriv.he.users.key_bodies import KeyBodies
 from fedpriv.he.users.key_heads import open_head
 from fedpriv.he.users.keys import UserKeys
+from tests.faces.needles import Needles, embedding_forms, key_forms
 from tests.faces.proxy import RecordingProxy
 from tests.faces.running import Running, faces
 
@@ -52,67 +62,100 @@ def server_files(running: Running) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(running.gallery.rglob("*")) if path.is_file())
 
 
-def windows(words: np.ndarray) -> np.ndarray:
-    """Return every aligned 8-byte window that is not one value over and over."""
-    return np.unique(words[(words != 0) & (words != 2**64 - 1)])
+@pytest.fixture(scope="module")
+def key_needles(recorded: Recorded) -> Needles:
+    return Needles(key_forms(recorded[0].keys), window=32, step=32)
 
 
-def contains_any(hay: bytes, needles: np.ndarray) -> list[int]:
-    """Return which of the 8-byte ``needles`` stand in ``hay``, at any offset."""
-    low = np.zeros(1 << 24, bool)
-    low[needles & np.uint64(0xFFFFFF)] = True
-    found: list[int] = []
-    for offset in range(8):
-        words = np.frombuffer(hay, np.uint64, (len(hay) - offset) // 8, offset)
-        likely = words[low[words & np.uint64(0xFFFFFF)]]
-        found += likely[np.isin(likely, needles)].tolist()
+@pytest.fixture(scope="module")
+def face_needles(recorded: Recorded) -> Needles:
+    return Needles(embedding_forms(recorded[3]), window=16, step=2)
+
+
+def planted(data: bytes) -> bytes:
+    pad = np.random.default_rng(0).bytes(5003)
+    return pad + data + pad
+
+
+def keys_planted(running: Running) -> dict[str, bytes]:
+    """Return a secret key as somebody might write it down: each with nothing of how needles are made."""
+    file = (running.owner / "secret.key").read_bytes()
+    secret = running.keys.secret_key()
+    ternary = SecretKey(running.keys.set.seal, bytes(16), secret).coefficients()
+    words = KeyBodies(running.keys.set).secret_words(secret)
+    encoded = running.keys._seed
+    return {
+        "the file": file,
+        "a piece of the file": file[5000:6000],
+        "the file in base64": base64.b64encode(file),
+        "the file in base64, with line breaks": base64.encodebytes(file),
+        "the file in base64 for URLs": base64.urlsafe_b64encode(file[1:]),
+        "the file in hex": file.hex().encode(),
+        "ternary int8": ternary.tobytes(),
+        "ternary int64": ternary.astype(np.int64).tobytes(),
+        "ternary int64 from the network": ternary.astype(">i8").tobytes(),
+        "words": words.tobytes(),
+        "words, big-endian": words.byteswap().tobytes(),
+        "words in base64": base64.b64encode(b"x" + words.tobytes()),
+        "the seed": encoded,
+        "the seed in hex": encoded.hex().encode(),
+        "the seed in capital hex": encoded.hex().upper().encode(),
+        "the seed in base64": base64.b64encode(encoded),
+        "the seed as PEM": Ed25519PrivateKey.from_private_bytes(encoded).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ),
+    }
+
+
+def faces_planted(vectors: np.ndarray) -> dict[str, bytes]:
+    found = {"one row of JSON": json.dumps(vectors[1].tolist()).encode()}
+    for kind in (np.float16, np.float32, np.float64):
+        one = vectors[1].astype(kind)
+        found |= {
+            f"{one.dtype}": one.tobytes(),
+            f"{one.dtype}, big-endian": one.byteswap().tobytes(),
+            f"{one.dtype} in base64": base64.b64encode(vectors.astype(kind).tobytes()),
+            f"{one.dtype} in hex": one.tobytes().hex().encode(),
+            f"{one.dtype} of many people's columns": vectors.T.astype(kind)[3].tobytes(),
+        }
     return found
 
 
-def secrets_of(running: Running) -> np.ndarray:
-    """Return 8-byte windows of the key as the file packs it and as SEAL holds it, and of the signing seed."""
-    file = running.owner / "secret.key"
-    _, body = open_head(file, file.read_bytes(), ("secret",), "faces")
-    packed = [np.frombuffer(body, np.uint64, (len(body) - at) // 8, at) for at in range(8)]
-    words = KeyBodies(running.keys.set).secret_words(running.keys.secret_key())
-    return windows(np.concatenate([*packed, words.ravel()]))
+def as_text(vectors: np.ndarray) -> list[bytes]:
+    """Return coordinates as decimals, of as few digits as could matter."""
+    return [f"{abs(value):.6f}".encode() for value in vectors.ravel()]
 
 
-def coordinates(vectors: np.ndarray) -> np.ndarray:
-    """Return 8-byte windows of the embeddings as float64, and of float32 neighbours, in either byte order."""
-    scaled = np.concatenate([vectors, vectors * 2.0**-8])
-    forms = []
-    for order in "<>":
-        forms.append(scaled.astype(f"{order}f8").tobytes())
-        single = scaled.astype(f"{order}f4")
-        forms.append(single.tobytes())
-        forms.append(single[:, 1:-1].tobytes())
-    return windows(np.concatenate([np.frombuffer(each, np.uint64) for each in forms]))
+def test_the_search_finds_a_key_in_every_form(recorded, key_needles):
+    missed = [
+        name for name, data in keys_planted(recorded[0]).items() if not key_needles.found_in(planted(data))
+    ]
+    assert missed == []
+    assert key_needles.found_in(planted(b"")) is None
 
 
-def test_the_search_finds_what_is_there(recorded):
-    running, to_server, _, vectors = recorded
-    planted = to_server[:100_001] + vectors[0, 3:4].tobytes() + vectors.astype(np.float32)[1, 4:6].tobytes()
-    assert len(contains_any(planted, coordinates(vectors))) == 2
-    secret = (running.owner / "secret.key").read_bytes()
-    assert contains_any(b"abc" + secret[5000:6000], secrets_of(running))
+def test_the_search_finds_embeddings_in_every_form(recorded, face_needles):
+    vectors = recorded[3]
+    missed = [
+        name
+        for name, data in faces_planted(vectors).items()
+        if not face_needles.found_in(planted(data)) and not any(each in data for each in as_text(vectors))
+    ]
+    assert missed == []
 
 
-def test_no_key_material_leaves_the_owner(recorded):
+def test_no_key_material_leaves_the_owner(recorded, key_needles):
     running, to_server, to_keyholder, _ = recorded
-    needles = secrets_of(running)
-    assert len(needles) > 10_000
+    assert len(key_needles) > 50_000
     for hay in (to_server, to_keyholder, server_files(running), (running.caller / "public.key").read_bytes()):
-        assert contains_any(hay, needles) == []
+        assert key_needles.found_in(hay) is None
 
 
-def test_no_embedding_leaves_owner_or_caller_in_clear(recorded):
+def test_no_embedding_leaves_owner_or_caller_in_clear(recorded, face_needles):
     running, to_server, to_keyholder, vectors = recorded
     for hay in (to_server, to_keyholder, server_files(running)):
-        assert contains_any(hay, coordinates(vectors)) == []
-    # nor as text, of as few digits as could matter
-    for value in vectors[:3].ravel():
-        assert f"{abs(value):.6f}".encode() not in to_server
+        assert face_needles.found_in(hay) is None
+        assert not any(each in hay for each in as_text(vectors[:3]))
 
 
 def test_the_server_is_told_no_name(recorded):
@@ -139,7 +182,7 @@ def test_the_servers_files_are_ciphertext_ids_and_metadata(recorded):
             assert path.stat().st_mode & 0o077 == 0 or path.name == "public.key"
     for line in (running.gallery / "gallery.jsonl").read_text().splitlines():
         assert json.loads(line).keys() <= {
-            "previous", "time", "event", "set", "key", "dim", "segment", "segments", "ids", "by"
+            "previous", "time", "event", "set", "key", "dim", "templates", "segment", "segments", "ids", "by"
         }  # fmt: skip
 
 
@@ -151,7 +194,53 @@ def test_ciphertexts_look_like_noise(recorded):
     assert shares.max() < 0.01  # 1/256 is 0.0039; packed residues are a little uneven at the top
 
 
+def stored(running: Running) -> tuple[bytes, Place]:
+    """Return a segment of the server's and where its people are."""
+    gallery = Gallery(running.gallery, running.keys.public)
+    ((segment, *_),) = gallery.segments().values()
+    return gallery.files.path_of(segment).read_bytes(), segment.place
+
+
+def with_key(running: Running, packed: bytes) -> UserKeys:
+    """Return keys whose secret is the polynomial in ``packed``; SealDataError where there is none."""
+    secret = KeyBodies(running.keys.set).unpack_secret(packed)
+    return UserKeys(running.keys.public, secret, bytes(32))
+
+
+def polynomials_at_the_server(running: Running) -> Iterator[bytes]:
+    """Yield what could be taken for a secret key: every polynomial of the server's keys and ciphertexts."""
+    size = KeyBodies(running.keys.set).secret_bytes
+    yield bytes(size)
+    file = running.gallery / "public.key"
+    _, body = open_head(file, file.read_bytes(), ("public",), "faces")
+    assert len(body) == 6 * size
+    yield from (bytes(body[start : start + size]) for start in range(0, len(body), size))
+    for path in sorted(running.gallery.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            yield from (data[start : start + size].ljust(size, b"\0") for start in range(0, len(data), 4096))
+
+
 def test_decryption_at_the_server_fails(recorded):
+    """With all that is there: no polynomial of it opens what is stored, and the owner's key does."""
+    running, _, _, vectors = recorded
+    data, place = stored(running)
+    right = with_key(running, KeyBodies(running.keys.set).pack_secret(running.keys.secret_key()))
+    opened = opened_segment(right, data, place)
+    assert (np.abs(opened @ vectors.T).max(axis=1) > 1 - 1e-6).all()
+    tried = 0
+    for packed in polynomials_at_the_server(running):
+        try:
+            keys = with_key(running, packed)
+        except SealDataError:
+            continue  # no polynomial: a coefficient is beyond its prime
+        tried += 1
+        with pytest.raises(UserError, match="a value is beyond"):
+            opened_segment(keys, data, place)
+    assert tried >= 7
+
+
+def test_no_file_of_the_server_is_a_secret_key(recorded):
     running, _, _, _ = recorded
     for path in running.gallery.rglob("*"):
         if path.is_file():

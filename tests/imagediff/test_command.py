@@ -100,13 +100,23 @@ def test_folders_are_compared_by_name_and_files_never_written_over_each_other(
 ):
     for side, file in (("a", "before.png"), ("b", "after.png")):
         (tmp_path / side).mkdir()
-        for name in ("one.png", "two.png", "two.bmp"):
+        for name in ("one.png", "two.png", "two.bmp", "two-2.png"):
             Image.open(file).save(tmp_path / side / name)
     main(["imagediff", "run", "a", "b", "--server", server, "--out", "seen", "--json"])
     pairs = printed(capsys)["pairs"]
-    assert [pair["first"] for pair in pairs] == ["a/one.png", "a/two.bmp", "a/two.png"]
-    assert len({pair["files"]["changes"] for pair in pairs}) == 3
+    assert [pair["first"] for pair in pairs] == ["a/one.png", "a/two-2.png", "a/two.bmp", "a/two.png"]
+    assert len({pair["files"]["changes"] for pair in pairs}) == 4
     assert all(pair["regions_found"] == 2 for pair in pairs)
+
+
+def test_pairs_before_a_bad_file_are_compared_and_the_file_is_named(scene, server, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("no picture")
+    given = ["before.png", "after.png", "before.png", "text.png"]
+    with pytest.raises(SystemExit) as ended:
+        main(["imagediff", "run", *given, "--server", server, "--out", "seen"])
+    assert ended.value.code == 2
+    assert "text.png: not a readable" in capsys.readouterr().err
+    assert (tmp_path / "seen" / "after.difference.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -178,11 +188,11 @@ def test_a_server_that_cannot_serve_says_why_in_one_line(tmp_path, server, capsy
     port = server.rsplit(":", 1)[1]
     (tmp_path / "file").write_text("")
     for arguments, said in (
-        (["--port", port, "--store", str(tmp_path / "s")], "choose --host and --port"),
+        (["--port", port, "--store", str(tmp_path / "s")], f"port={port}: address already in use"),
         (["--port", "70000"], "give 0 to 65535"),
-        (["--store", str(tmp_path / "file" / "x")], "name another with --store"),
-        (["--only", str(tmp_path / "none.key"), "--store", str(tmp_path / "s")], "none.key"),
-        (["--certificate", str(tmp_path / "file"), "--store", str(tmp_path / "s")], "tls"),
+        (["--store", str(tmp_path / "file" / "x")], "name another folder with --store"),
+        (["--only", str(tmp_path / "none.key"), "--store", str(tmp_path / "t")], "none.key"),
+        (["--certificate", str(tmp_path / "file"), "--store", str(tmp_path / "u")], "tls"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["imagediff", "serve", *arguments])

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,13 +18,13 @@ from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.sets import SETS
 from fedpriv.imagediff.client import DifferenceClient
 from fedpriv.imagediff.local import local_server
-from fedpriv.relays.certificates import certificates
+from fedpriv.services.certificates import certificates
+from fedpriv.services.held_folder import HeldFolder
 
 STARTS = """
 import sys, time
 from pathlib import Path
 from fedpriv.imagediff.local import local_server
-from fedpriv.relays.certificates import certificates
 with local_server(Path(sys.argv[1])) as url:
     print(url, flush=True)
     time.sleep(600)
@@ -55,10 +56,43 @@ def test_a_server_ends_when_who_started_it_is_killed(tmp_path):
         process.stdout.close()
 
 
+def test_calls_at_the_same_time_share_a_store_in_turns(tmp_path):
+    """The second server starts once the first one is gone, and finds what that one kept."""
+    keys, door = UserKeys.make(SETS["images"]), np.zeros((4, 4, 3), np.uint8)
+    order = []
+
+    def second():
+        with local_server(tmp_path / "store") as url, DifferenceClient(url, keys) as client:
+            order.append("second")
+            assert (client.difference_from("door", door + 1) == 1).all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with local_server(tmp_path / "store") as url, DifferenceClient(url, keys) as client:
+            waiting = pool.submit(second)
+            client.store_reference("door", door)
+            time.sleep(1)
+            order.append("first")
+        waiting.result()
+    assert order == ["first", "second"]
+
+
+def test_a_call_does_not_wait_for_ever_for_a_server_that_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("fedpriv.imagediff.local._TURN_S", 0.3)
+    said = "did not start: .*another fedpriv imagediff has it; .* can be named with --server"
+    with (
+        HeldFolder(tmp_path, "imagediff", "--store"),
+        pytest.raises(UserError, match=said),
+        local_server(tmp_path),
+    ):
+        pass
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UserError, match=r"server on loopback: did not start: .*name another with --store"),
+        pytest.raises(
+            UserError, match=r"server on loopback: did not start: .*name another folder with --store"
+        ),
         local_server(tmp_path / "file" / "store"),
     ):
         pass

@@ -40,14 +40,14 @@ def test_no_request_is_a_servers_error_and_every_answer_is_as_documented(server,
     """No 5xx; status, content type and body as documented; with bodies that the client made among them."""
     made = [keys.public.to_bytes()]
     with DifferenceClient(server, keys) as client:
-        framed = client._framed
+        framed = client._requests.framed
 
         def kept(*given):
             request = framed(*given)
             made.append(request[1])
             return request
 
-        monkeypatch.setattr(client, "_framed", kept)
+        monkeypatch.setattr(client._requests, "framed", kept)
         client.difference(picture(2, 2, 1), picture(2, 2, 1))
         client.store_reference("open", picture(2, 2, 1))
         client.difference_from("open", picture(2, 2, 1))

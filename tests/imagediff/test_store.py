@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from fedpriv.errors import UserError
 from fedpriv.imagediff.protocol import ReferenceHead
 from fedpriv.imagediff.store import NoReference, Outdated, ReferenceStore, StoreFull
 
@@ -17,6 +18,10 @@ def head(made, part=0, parts=1, name="door"):
 @pytest.fixture
 def store(tmp_path):
     return ReferenceStore(tmp_path / "store", 1000)
+
+
+def kept(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != ".fedpriv-imagediff"]
 
 
 def current(store, name="door"):
@@ -90,6 +95,7 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, st
             store.add(KEY, head(2, 1, 2), b"new1")
         except Crash:
             crashed = True
+    store.close()
     again = ReferenceStore(folder, 1000)
     found = current(again)
     assert found in (b"old", b"new0")
@@ -97,10 +103,10 @@ def test_a_crash_at_any_step_leaves_the_old_or_the_new(tmp_path, monkeypatch, st
     if found == b"new0":
         assert again.part(KEY, "door", 1) == b"new1"
     # what was left over is cleared away, and a later version is taken
-    assert not list(folder.rglob(".*"))
+    assert [path.name for path in folder.rglob(".*")] == [".fedpriv-imagediff"]
     assert again.add(KEY, head(3), b"later")
     assert current(again) == b"later"
-    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+    assert len(kept(folder)) == 1
 
 
 def test_no_more_than_allowed_is_kept_and_deleting_makes_room(tmp_path):
@@ -109,8 +115,10 @@ def test_no_more_than_allowed_is_kept_and_deleting_makes_room(tmp_path):
     store.add(KEY, head(1), bytes(60))
     with pytest.raises(StoreFull, match="60 of 100 bytes"):
         store.add(KEY, head(1, name="window"), bytes(41))
+    store.close()
+    store = ReferenceStore(folder, 100)
     with pytest.raises(StoreFull):
-        ReferenceStore(folder, 100).add(KEY, head(1, name="window"), bytes(41))
+        store.add(KEY, head(1, name="window"), bytes(41))
     store.add(KEY, head(1, name="window"), bytes(40))
     store.forget(KEY, "door", 1)
     store.add(KEY, head(1, name="wall"), bytes(60))
@@ -121,7 +129,7 @@ def test_a_version_that_is_never_finished_goes_when_the_next_begins(tmp_path):
     store = ReferenceStore(folder, 100)
     for made in range(1, 50):
         store.add(KEY, head(made, 0, 2), bytes(60))
-    assert len([path for path in folder.rglob("*") if path.is_file()]) == 1
+    assert len(kept(folder)) == 1
     with pytest.raises(NoReference):
         current(store)
 
@@ -150,8 +158,9 @@ def test_a_deletion_that_is_cut_off_is_finished_at_the_next_start(tmp_path, monk
         patched.setattr("shutil.rmtree", cut_off)
         with pytest.raises(KeyboardInterrupt):
             store.forget(KEY, "door", 1)
+    store.close()
     again = ReferenceStore(folder, 8)
-    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert not kept(folder)
     with pytest.raises(NoReference):
         current(again)
 
@@ -167,8 +176,41 @@ def test_a_write_that_is_cut_off_leaves_nothing_under_the_name(tmp_path, monkeyp
         patched.setattr("os.fsync", full)
         with pytest.raises(StoreFull, match=r"cannot be kept .No space left"):
             store.add(KEY, head(1), b"part")
-    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert not kept(folder)
     assert store.add(KEY, head(1), b"part")
+
+
+def test_a_folder_of_somebody_elses_is_refused_and_left_as_it_is(tmp_path):
+    for name in ("projects/repo/.git", "a/b/.venv", f"{KEY}/src/.env"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("x")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"holds files that are not fedpriv's own; .* --store"):
+        ReferenceStore(tmp_path, 1000)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_in_its_own_folder_too_only_names_that_it_gives_are_cleared_away(tmp_path):
+    store = ReferenceStore(tmp_path, 1000)
+    store.add(KEY, head(1), b"part")
+    store.close()
+    foreign = [f"{KEY}/door/.hidden", f"{KEY}/door/1-1/.note", f"{KEY}/.x", "notes/.a"]
+    own = [f"{KEY}/door/.2-1.0123abcd", f"{KEY}/door/1-1/.0.fpct.0123456789abcdef"]
+    for name in foreign:
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / own[0]).mkdir()
+    (tmp_path / own[1]).write_bytes(b"half")
+    ReferenceStore(tmp_path, 1000)
+    assert all((tmp_path / name).exists() for name in foreign)
+    assert not any((tmp_path / name).exists() for name in own)
+
+
+def test_one_server_at_a_time_has_a_store(tmp_path):
+    store = ReferenceStore(tmp_path, 1000)
+    with pytest.raises(UserError, match="another fedpriv imagediff has it"):
+        ReferenceStore(tmp_path, 1000)
+    store.close()
+    ReferenceStore(tmp_path, 1000)
 
 
 def test_keys_do_not_see_each_others_references(store):

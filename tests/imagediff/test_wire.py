@@ -38,7 +38,9 @@ def exchange(keys, tmp_path_factory):
             difference = client.difference(first, second)
             client.store_reference("kept", first)
             client.difference_from("kept", second)
-        files = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+        files = {
+            path: path.read_bytes() for path in store.rglob("*") if path.is_file() and path.stat().st_size
+        }
         return first, second, difference, proxy.bytes, files
 
 

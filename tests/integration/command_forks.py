@@ -4,6 +4,7 @@ A JSON line for each on standard input, ``{"arguments", "folder", "stdout", "std
 exit code. A fork has the state of a fresh process: nothing but imports has happened before it.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -52,6 +53,9 @@ def main() -> None:
             importlib.import_module(name)
     if threading.active_count() != 1:
         raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
+    # a fork's collector would look at all this, and so copy it
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:

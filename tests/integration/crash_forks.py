@@ -6,6 +6,7 @@ then a JSON line for each fork on standard input, ``{"folder", "log", "overrides
 with the fork's process and, once that has ended, its exit code.
 """
 
+import gc
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from fedpriv.errors import UserError
 from fedpriv.federated import client
 from fedpriv.runner import resume, run
 from fedpriv.tracking.mlflow_logger import RunLogger
+from tests.composing import share
 
 NO_CHECKPOINT = 3
 POINTS = {
@@ -92,10 +94,16 @@ def main() -> None:
     """See the module."""
     torch.set_num_threads(1)
     logging.disable()
+    share()
     with tempfile.TemporaryDirectory() as folder:
         run(compose_run(*sys.argv[1:]), [], Path(folder))
     if threading.active_count() != 1:
         raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
+    # a fork's collector would look at all this, and so copy it
+    gc.collect()
+    gc.freeze()
+    # a run of a second leaves nothing that is worth looking for
+    gc.disable()
     say("ready")
     for line in sys.stdin:
         child = os.fork()

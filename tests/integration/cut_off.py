@@ -24,7 +24,8 @@ from fedpriv.config.compose import compose_run
 from fedpriv.runner import run
 from fedpriv.training.centralized import Centralized
 from fedpriv.watch import Watch
-from tests.conftest import ROOT
+from tests.composing import share
+from tests.conftest import ROOT, TINY
 
 BEFORE_MLFLOW = -1
 IMPORTED = ("experiments.run", "opacus", "torch._dynamo")
@@ -96,6 +97,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in IMPORTED:
         importlib.import_module(name)
+    share()
+    compose_run(*TINY)
     if threading.active_count() != 1:
         raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
     for line in sys.stdin:

@@ -122,6 +122,17 @@ def test_all_images_in_one_place_are_charged_too_and_add_up_with_the_clients(tin
     assert both.lifetime.spent.epsilon > both.history[-1].epsilon + 1
 
 
+def test_clients_that_train_alone_are_charged_each_for_its_own_images(tiny):
+    config = tiny(*DP, "mode=local")
+    alone = run(config)
+    assert Counter((entry["party"], entry["round"]) for entry in charges()) == {
+        (client, number): 1 for client in range(4) for number in (1, 2)
+    }
+    assert alone.lifetime.spent.epsilon == pytest.approx(alone.history[-1].epsilon)
+    # the federation's clients hold the same images
+    assert run(tiny(*DP)).lifetime.earlier_runs == 1
+
+
 @pytest.mark.parametrize("noise_by", ["clients", "server"])
 def test_a_client_is_charged_as_if_only_the_certain_shares_of_noise_were_there(tiny, noise_by):
     config = tiny(*CLIENT_LEVEL, f"privacy.noise_by={noise_by}")
@@ -237,10 +248,12 @@ def test_a_second_run_stops_where_the_first_has_spent_the_lifetime_budget(tiny):
 
 
 @pytest.mark.parametrize(
-    "mode", [("mode=centralized",), CLIENT_LEVEL[:2]], ids=["centralized", "client level"]
+    "mode",
+    [("mode=centralized",), ("mode=local",), CLIENT_LEVEL[:2]],
+    ids=["centralized", "local", "client level"],
 )
 def test_the_lifetime_budget_holds_for_every_way_to_train(tiny, mode):
-    way = (*DP, *mode) if mode == ("mode=centralized",) else (*mode, "privacy.epsilon=10")
+    way = (*DP, *mode) if mode != CLIENT_LEVEL[:2] else (*mode, "privacy.epsilon=10")
     first = run(tiny(*way))
     made, limit = len(charges()), first.lifetime.spent.epsilon + 1e-3
     again = run(tiny(*way, f"privacy.lifetime_epsilon={limit}"))

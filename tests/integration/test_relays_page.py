@@ -17,15 +17,10 @@ from PIL import Image
 from experiments.bench._load import series
 from fedpriv import cli
 from fedpriv.relays.attempt import UNREACHABLE
-from fedpriv.relays.constellation import healthy
 from fedpriv.relays.plan import Layout, Plan
-from fedpriv.relays.settings import (
-    AdversarySettings,
-    ClientSettings,
-    HttpLimits,
-    ModelServerSettings,
-    RelaySettings,
-)
+from fedpriv.relays.settings import AdversarySettings, ClientSettings, ModelServerSettings, RelaySettings
+from fedpriv.services.outgoing import healthy
+from fedpriv.services.settings import HttpLimits
 from fedpriv.sharing.causes import Cause
 
 ROOT = Path(__file__).parents[2]

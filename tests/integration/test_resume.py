@@ -96,6 +96,7 @@ CASES = {
         "training.optimizer=sgd",
         "training.momentum=0.9",
     ),
+    "alone": (*LONGER, "mode=local", "training.optimizer=adam"),
     "seeded noise, no target": (
         *LONGER,
         "privacy=dp_sgd",
@@ -215,6 +216,18 @@ def test_a_centralized_private_run_is_charged_and_stops_with_the_model_so_far(tm
     assert report.history[-1].metrics == report.history[-2].metrics
     spent = accounting.spent(histories(tmp_path)[0], 1e-5).epsilon
     assert report.history[-1].epsilon == pytest.approx(spent)
+
+
+def test_clients_that_train_alone_are_all_charged_and_stop_with_their_models_so_far(tmp_path, cut):
+    cut(tmp_path, 2, 0, *LONGER, *DP, "mode=local")
+    report = resume(tmp_path)
+    assert [result.failures for result in report.history] == [{}, {}, {}, {}, {"budget_spent": 4}]
+    assert report.history[-1].metrics == report.history[-2].metrics
+    kept = histories(tmp_path)
+    assert kept.keys() == {0, 1, 2, 3}
+    spent = max(accounting.spent(history, 1e-5).epsilon for history in kept.values())
+    assert report.history[-1].epsilon == pytest.approx(spent)
+    assert report.history[-1].epsilon <= 6.0
 
 
 def test_a_run_cut_off_after_its_last_round_is_finished_without_a_charge(tmp_path, monkeypatch):

@@ -54,10 +54,19 @@ def test_a_key_to_split_is_split_and_its_shares_shown(here, capsys):
 
 
 def test_a_split_without_options_puts_three_holders_beside_the_secret(here, capsys):
-    main(["keys", "new", "images", "--to-split"])
-    main(["keys", "split", "keys-images"])
-    assert len(list((here / "keys-images").glob("holder-*/share.key"))) == 3
+    main(["keys", "new", "table"])
+    main(["keys", "split", "keys-table"])
+    assert len(list((here / "keys-table").glob("holder-*/share.key"))) == 3
     assert "delete the shares and secret.key" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("purpose", ["images", "faces"])
+def test_nobody_is_told_to_delete_a_key_whose_shares_no_command_reads(here, capsys, purpose):
+    main(["keys", "new", purpose, "--to-split"])
+    main(["keys", "split", f"keys-{purpose}"])
+    said = capsys.readouterr().out
+    assert "delete" not in said
+    assert f"Keep secret.key: no command opens {purpose} with shares" in said
 
 
 def test_what_a_person_can_get_wrong_is_one_line(here, capsys):

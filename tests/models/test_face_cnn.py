@@ -121,3 +121,10 @@ def test_copies_and_saved_states_give_the_same_embedding() -> None:
 def test_sizes_without_a_network_are_refused(shape, outputs: int, width: int) -> None:
     with pytest.raises(ValueError, match="sizes must be positive and images at least 16 x 16"):
         FaceCNN(shape, outputs=outputs, width=width)
+
+
+def test_more_orientations_than_degrees_are_refused_before_their_filters_are_made() -> None:
+    assert FaceCNN((1, 24, 20), outputs=1, width=180).features == 1
+    for width in (181, 10**12):
+        with pytest.raises(ValueError, match="at most 180 orientations"):
+            FaceCNN((1, 24, 20), outputs=1, width=width)

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedpriv.relays.secret_files import read_secret
 from fedpriv.relays.settings import ClientSettings
+from fedpriv.services.secret_files import read_secret
 from fedpriv.sharing.opening import ClientOpening, Credentials
 from fedpriv.sharing.payload import pack
 from tests.relays.running import Running

@@ -13,8 +13,9 @@ from fedpriv.relays.client import RelayClient
 from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.keys import make_folder
 from fedpriv.relays.plan import Plan, role_of
-from fedpriv.relays.serve import ROLES, server
+from fedpriv.relays.serve import ROLES
 from fedpriv.relays.settings import ClientSettings
+from fedpriv.services.running import server
 
 
 class Running:

@@ -16,8 +16,9 @@ from PIL import Image
 from fedpriv.cli import main
 from fedpriv.errors import UserError
 from fedpriv.relays.client import RelayClient, Unanswered
-from fedpriv.relays.constellation import Constellation, healthy
+from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.plan import Layout, Plan
+from fedpriv.services.outgoing import healthy
 from fedpriv.serving.answers import Answer
 from fedpriv.serving.defaults import default_models
 from tests.relays.running import client_settings

@@ -9,8 +9,8 @@ import pytest
 
 from fedpriv.relays import courier, passing
 from fedpriv.relays.courier import Courier, NotDelivered
-from fedpriv.relays.outgoing import connections
-from fedpriv.relays.service import Refused
+from fedpriv.services.outgoing import connections
+from fedpriv.services.service import Refused
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1028\r\n\r\n"
 

@@ -15,7 +15,7 @@ from fedpriv.relays.blocking import BlockingClient
 from fedpriv.relays.client import RelayClient, Unanswered
 from fedpriv.relays.plain import PlainClient
 from fedpriv.relays.plan import Plan
-from fedpriv.relays.secret_files import write_secret
+from fedpriv.services.secret_files import write_secret
 from fedpriv.serving.answers import as_dict
 from fedpriv.serving.defaults import default_models
 from tests.relays.running import Running, client_settings

@@ -6,7 +6,7 @@ import pytest
 
 from fedpriv.relays.client import Unanswered
 from fedpriv.relays.plan import Plan
-from fedpriv.relays.secret_files import write_secrets
+from fedpriv.services.secret_files import write_secrets
 from fedpriv.serving.defaults import default_models
 from fedpriv.sharing.causes import Cause
 from tests.relays.running import Running

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fedpriv.relays.courier import Courier, NotDelivered
-from fedpriv.relays.outgoing import connections
+from fedpriv.services.outgoing import connections
 from fedpriv.sharing.causes import Cause
 from tests.relays.running import Running
 
@@ -82,16 +82,6 @@ def test_metrics_count_shares_images_and_refusals(running: Running, eyes) -> Non
     assert grown("fedpriv_inferred_images") == count
     assert after["fedpriv_partial_bytes", ""] == after["fedpriv_open_sets", ""] == 0
     assert after["fedpriv_request_seconds_count", "/v1/shares"] > 0
-
-
-def test_paths_that_do_not_exist_make_no_series(running: Running) -> None:
-    for number in range(5):
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            get(running, "relay-a", f"/nothing/{number}")
-        caught.value.close()
-        assert caught.value.code == 404
-    assert samples(running, "relay-a")["fedpriv_requests_total", "other,404"] >= 5
-    assert not any("nothing" in label for _, label in samples(running, "relay-a"))
 
 
 def test_a_courier_gives_every_item_an_end(running: Running) -> None:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from fedpriv.relays import mac
 from fedpriv.relays.plan import Plan
-from fedpriv.relays.secret_files import read_secret
+from fedpriv.services.secret_files import read_secret
 from tests.relays.bodies import first_messages, now_ms, octets, pictures, sealed_shares
 from tests.relays.running import Running
 

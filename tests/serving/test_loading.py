@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -27,7 +28,7 @@ def trained(tmp_path_factory, database):
     """A private gaze run: (its configuration, report, MLflow store, output folder)."""
     folder = tmp_path_factory.mktemp("trained")
     uri = database(folder / "mlflow.db")
-    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0")
+    tracked = ("tracking=mlflow", f"tracking.uri={uri}", "evaluation.pictures=0", "tracking.register=eyes")
     config = compose_run(*TINY, "privacy=dp_sgd", *tracked)
     return config, run(config, output_dir=folder / "out"), uri, folder / "out"
 
@@ -42,6 +43,7 @@ def ways(trained, tmp_path_factory):
     return [
         load_model(str(folder)),
         load_model(report.mlflow_run_id, uri),
+        load_model("models:/eyes", uri),
         *[load_model(str(file)) for file in files],
     ]
 
@@ -69,7 +71,34 @@ def test_what_a_run_promised_on_privacy_travels_with_its_model(trained, ways):
         statement = model.origin.statement
         assert (statement["unit"], statement["epsilon"], statement["delta"]) == ("sample", epsilon, 1e-5)
         assert (model.origin.data, statement["data"]) == ("synthetic_eyes", "synthetic_eyes")
-    assert ways[2].origin.notes["command"] == "fedpriv run"
+    assert ways[3].origin.notes["command"] == "fedpriv run"
+
+
+def test_a_run_registers_its_model_and_whoever_takes_a_run_takes_its_name(trained, capsys, tmp_path):
+    from fedpriv.cli import main as fedpriv
+    from fedpriv.tracking.registry import find
+
+    _, report, uri, _ = trained
+    store = ["--tracking-uri", uri]
+    assert find(uri, "eyes").run_id == report.mlflow_run_id
+    fedpriv(["register", report.mlflow_run_id, "eyes", "--alias", "champion", "--json", *store])
+    made = json.loads(capsys.readouterr().out)
+    assert (made["name"], made["run_id"]) == ("models:/eyes/1", report.mlflow_run_id)
+    assert float(made["tags"]["epsilon"]) >= report.history[-1].epsilon
+    assert made["tags"]["metric_value"] == str(report.history[-1].metrics["angular_error_deg"])
+    fedpriv(["evaluate", "--run", "eyes@champion", "--json", *store])
+    measured = json.loads(capsys.readouterr().out)
+    assert (measured["source"], measured["run_id"]) == ("models:/eyes/1", report.mlflow_run_id)
+    assert measured["metrics"]["angular_error_deg"] == pytest.approx(
+        report.history[-1].metrics["angular_error_deg"], rel=1e-5
+    )
+    export(["models:/eyes/1", str(tmp_path / "eyes.npz"), *store])
+    assert (
+        load_model(str(tmp_path / "eyes.npz")).origin.statement
+        == load_model("eyes@champion", uri).origin.statement
+    )
+    with pytest.raises(UserError, match=r"^models:/eyes/2: is not registered in sqlite:"):
+        load_model("models:/eyes/2", uri)
 
 
 def test_another_task_is_refused(tmp_path):
@@ -111,6 +140,14 @@ def _weights(**others):
     [
         (SETTINGS["gaze"] | {"width": 16}, _weights(), "the model of its settings has"),
         (SETTINGS["gaze"] | {"width": 8 * 10**6}, _weights(), "the model of its settings has"),
+        (SETTINGS["gaze"] | {"width": 8 * 10**12}, _weights(), "its model cannot be made from its settings"),
+        (SETTINGS["gaze"] | {"width": 8 * 10**30}, _weights(), "model"),
+        ({"_target_": "fedpriv.models.face_cnn.FaceCNN", "width": 10**9}, _weights(), "at most 180"),
+        (
+            {"_target_": "fedpriv.models.margin_head.CosineHead", "class_vectors": [1.0], "trainable": True},
+            {},
+            "model",
+        ),
         (SETTINGS["gaze"] | {"width": 7}, _weights(), "groups"),
         (SETTINGS["gaze"] | {"depth": 7}, _weights(), "has no such key"),
         ({"_target_": "os.system", "command": "true"}, _weights(), "not allowed"),
@@ -120,7 +157,7 @@ def _weights(**others):
         (
             SETTINGS["gaze"],
             {name: value.double() for name, value in _weights().items()},
-            "are not float32",
+            r"is float64 \(.*has float32 \(",
         ),
     ],
 )

@@ -1,5 +1,10 @@
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,8 @@ from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.sets import parameter_set
 
 CSV = "sex,Age,weight\r\nm,30,70.5\r\nf,NA,60.25\r\nm,50,\r\nf,44,81\r\nm,61,77.75\r\n"
+
+GIVEN = ("--bounds", "age=0:120", "weight=0:200", "--decimals", "age=0", "weight=2")
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +88,28 @@ def test_the_default_flow_gives_what_pandas_gives(keys, capsys):
     told = capsys.readouterr().out
     assert "sex = f" in told
     assert "not differentially private" in told
+    assert found["note"] in told
+
+
+def test_what_a_table_shows_of_cells_is_said_and_given_marks_it_so(keys, tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("sex,age,bmi\nf,39,26.97\n")
+    main(["stats", "encrypt", "one.csv", "--group", "sex"])
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == (
+        "Of the cells it tells what was not given: bounds (a power of two that no value passes), decimals, "
+        "groups."
+    )
+    header = re.search(rb'\{"kind":.*?"table":"[0-9a-f]{64}"\}', (tmp_path / "one.table").read_bytes())
+    assert [
+        (each["name"], each["low"], each["high"]) for each in json.loads(header[0])["schema"]["columns"]
+    ] == [("age", -64, 64), ("bmi", -3200, 3200)]
+    given = ("--bounds", "age=0:120", "bmi=10:60", "--decimals", "age=0", "bmi=2", "--levels", "f", "m")
+    main(["stats", "encrypt", "one.csv", "--group", "sex", *given, "--out", "two.table"])
+    told = capsys.readouterr().out
+    assert "no cell,\nand not whether there is one." in told
+    assert "Of the cells" not in told
+    main(["stats", "schema", "one.csv"])
+    assert "bounds (a power of two that no value passes), decimals." in capsys.readouterr().out
 
 
 def test_owners_pool_under_a_split_key_that_none_opens_alone(keys, tmp_path, capsys):
@@ -111,6 +140,7 @@ def test_owners_pool_under_a_split_key_that_none_opens_alone(keys, tmp_path, cap
         )
     found = opened(capsys, "r", "--key", public, "--partials", "1.p", "2.p")
     assert found["tables"] == 2
+    assert "exact, unless they added noise" in found["note"]
     assert found["columns"]["Age"]["mean"] == pytest.approx(np.mean([30, 50, 44, 61, 20, 33]), rel=1e-12)
     assert found["columns"]["weight"]["count"] == 5
     assert "holder 2 is missing" in refused(capsys, "decrypt", "r", "--key", public, "--partials", "1.p")
@@ -119,7 +149,8 @@ def test_owners_pool_under_a_split_key_that_none_opens_alone(keys, tmp_path, cap
 def test_noise_is_paid_for_before_anything_is_told_and_never_beyond_the_budget(keys, tmp_path, capsys):
     # so many rows that a noisy count is never near 0, where there is no mean
     (tmp_path / "t.csv").write_text("age,weight\n" + "".join(f"{n % 90},{n % 70 + 40}\n" for n in range(900)))
-    main(["stats", "encrypt", "t.csv", "--bounds", "age=0:120", "weight=0:200", "--no-pairs"])
+    given = ("--decimals", "age=0", "weight=0", "--no-pairs")
+    main(["stats", "encrypt", "t.csv", "--bounds", "age=0:120", "weight=0:200", *given])
     compute("--no-pairs")
     price = ("--epsilon", "1", "--delta", "1e-6", "--budget", "1.6", "--ledger", "ledger")
     exact = opened(capsys, "t.result")["columns"]["weight"]["mean"]
@@ -138,7 +169,7 @@ def test_noise_is_paid_for_before_anything_is_told_and_never_beyond_the_budget(k
             "--bounds",
             "age=0:150",
             "weight=0:200",
-            "--no-pairs",
+            *given,
             "--out",
             "again.table",
         ]
@@ -149,16 +180,46 @@ def test_noise_is_paid_for_before_anything_is_told_and_never_beyond_the_budget(k
     assert sum('"kind": "concentrated_sample"' in json.dumps(entry) for entry in entries) == 2
 
 
-def test_bounds_that_tell_of_the_values_are_not_released_by(keys, tmp_path, capsys):
-    main(["stats", "encrypt", "t.csv", "--no-pairs", "--bounds", "age=0:120"])
+def test_nothing_is_released_with_noise_that_tells_of_cells_without(keys, tmp_path, capsys):
+    main(["stats", "encrypt", "t.csv", "--no-pairs", "--group", "sex", *GIVEN])
     compute("--no-pairs")
-    line = refused(capsys, "decrypt", "t.result", "--epsilon", "1", "--ledger", "ledger")
-    assert "the bounds of column 'weight' were taken from its values" in line
+    main(["keys", "split", "keys-table/secret.key", "--holders", "2", "--out", "s"])
+    for ways in ((), ("--share", "s/holder-1/share.key")):
+        line = refused(capsys, "decrypt", "t.result", *ways, "--epsilon", "1", "--ledger", "ledger")
+        assert "taken from the cells, and tell of single ones; encrypt with --levels VALUE ..." in line
+    assert not (tmp_path / "ledger").exists()
+
+
+def test_groups_that_people_named_are_released_whether_anybody_is_in_them_or_not(keys, capsys):
+    levels = ("--group", "sex", "--levels", "f", "m", "x")
+    main(["stats", "encrypt", "t.csv", "--no-pairs", *GIVEN, *levels])
+    compute("--no-pairs")
+    found = opened(capsys, "t.result", "--epsilon", "1", "--ledger", "ledger")
+    assert list(found["groups"]["parts"]) == ["f", "m", "x"]
+
+
+@pytest.mark.parametrize("way", ["too wide", "no folder", "damaged"])
+def test_what_fails_is_not_paid_for(keys, tmp_path, capsys, way):
+    bounds = ("--bounds", "age=0:10000000", "weight=0:200") if way == "too wide" else GIVEN[:3]
+    main(["stats", "encrypt", "t.csv", "--no-pairs", *bounds, *GIVEN[3:]])
+    compute("--no-pairs")
+    price = ("--epsilon", "1e-5" if way == "too wide" else "1", "--ledger", "ledger")
+    if way == "too wide":
+        assert "the noise is too wide" in refused(capsys, "decrypt", "t.result", *price)
+    else:
+        main(["keys", "split", "keys-table/secret.key", "--holders", "2", "--out", "s"])
+        if way == "damaged":
+            data = bytearray((tmp_path / "t.result").read_bytes())
+            data[-40] ^= 1
+            (tmp_path / "t.result").write_bytes(data)
+        share = ("--share", "s/holder-1/share.key", "--out", "none/1.p" if way == "no folder" else "1.p")
+        expected = "its folder is not there" if way == "no folder" else "damaged"
+        assert expected in refused(capsys, "decrypt", "t.result", *share, *price)
     assert not (tmp_path / "ledger").exists()
 
 
 def test_holders_add_their_noise_themselves(keys, capsys):
-    main(["stats", "encrypt", "t.csv", "--no-pairs", "--bounds", "age=0:120", "weight=0:200"])
+    main(["stats", "encrypt", "t.csv", "--no-pairs", *GIVEN])
     compute("--no-pairs")
     main(["keys", "split", "keys-table/secret.key", "--holders", "2", "--out", "s"])
     for number in (1, 2):
@@ -194,10 +255,48 @@ def test_scores_of_a_model_come_row_by_row(keys, tmp_path, capsys):
     )
     compute("--model", "m.json", "--out", "s")
     found = opened(capsys, "s", "--rows", "5")
-    assert found["scores"] == pytest.approx([-0.5, 0.0, 0.5, 0.2, 1.05], abs=1e-9)
-    assert found["probabilities"][1] == pytest.approx(0.5)
+    (only,) = found["tables"]
+    assert only["scores"] == pytest.approx([-0.5, 0.0, 0.5, 0.2, 1.05], abs=1e-9)
+    assert only["probabilities"][1] == pytest.approx(0.5)
     main(["stats", "decrypt", "s", "--rows", "2"])
-    assert capsys.readouterr().out.splitlines()[0] == "row,score,probability"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "table,row,score,probability"
+    assert lines[2].startswith("1,2,")
+    for rows in ("0", "1025"):
+        assert f"--rows {rows}: choose 1 to 1024" in refused(capsys, "decrypt", "s", "--rows", rows)
+
+
+def test_scores_of_a_pool_are_numbered_by_table_and_row_and_never_padding(keys, tmp_path, capsys):
+    (tmp_path / "u.csv").write_text("age\n7\n8\n")
+    main(["stats", "schema", "u.csv", "--bounds", "age=0:120", "--out", "p.json"])
+    for name in ("t", "u"):
+        main(["stats", "encrypt", f"{name}.csv", "--schema", "p.json"])
+    (tmp_path / "m.json").write_text('{"coefficients": {"age": 1}, "impute": {"age": 40}}')
+    main(["stats", "compute", "t.table", "u.table", "--model", "m.json", "--out", "s"])
+    found = opened(capsys, "s", "--rows", "5", "2")
+    assert [each["scores"] for each in found["tables"]] == [
+        pytest.approx([30, 40, 50, 44, 61]),
+        pytest.approx([7, 8]),
+    ]
+    main(["stats", "decrypt", "s", "--rows", "5", "1"])
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [line[:2] for line in lines] == [["1", str(row)] for row in range(1, 6)] + [["2", "1"]]
+    assert float(lines[-1][2]) == pytest.approx(7)
+    assert "--rows: 1 for 2 tables; give a number for each" in refused(capsys, "decrypt", "s", "--rows", "7")
+
+
+def test_holders_open_scores_together_and_add_no_noise_to_them(keys, tmp_path, capsys):
+    main(["stats", "encrypt", "t.csv"])
+    (tmp_path / "m.json").write_text('{"coefficients": {"age": 1}, "impute": {"age": 40}}')
+    compute("--model", "m.json", "--out", "s")
+    main(["keys", "split", "keys-table/secret.key", "--holders", "2", "--out", "h"])
+    for number in (1, 2):
+        share = ("--share", f"h/holder-{number}/share.key", "--out", f"{number}.p")
+        assert "scores of single rows" in refused(capsys, "decrypt", "s", *share, "--epsilon", "1")
+        main(["stats", "decrypt", "s", *share])
+    public = ("--key", "h/holder-1/public.key", "--partials", "1.p", "2.p")
+    found = opened(capsys, "s", *public, "--rows", "5")
+    assert found["tables"][0]["scores"] == pytest.approx([30, 40, 50, 44, 61])
 
 
 @pytest.mark.parametrize(
@@ -212,8 +311,14 @@ def test_scores_of_a_model_come_row_by_row(keys, tmp_path, capsys):
             ("encrypt", "t.csv", "--decimals", "weight=9", "--bounds", "weight=0:1000000"),
             "--decimals weight=7",
         ),
-        (("compute", "t.csv"), "t.csv"),
-        (("decrypt", "t.csv"), "t.csv"),
+        (("compute", "t.csv"), "t.csv: offset 0: no ciphertexts of fedpriv; name another file"),
+        (("compute", "one.csv"), "one.csv: offset 0: no ciphertexts of fedpriv; name another file"),
+        (("compute", "t.csv", "--out", "none/r"), "none/r: its folder is not there"),
+        (("decrypt", "t.csv"), "t.csv: offset 0: no ciphertexts of fedpriv; name another file"),
+        (("decrypt", "t.csv", "--key", "keys-table/public.key"), "is a public key, which opens nothing"),
+        (("encrypt", "comma.csv"), "comma.csv: line 2: column 'b': '1,5' has a comma"),
+        (("encrypt", "t.csv", "--levels", "m"), "--levels: are those of --group; name its column"),
+        (("encrypt", "t.csv", "--group", "sex", "--levels", "m"), "line 3: column 'sex': 'f' is no group"),
         (("decrypt", "t.csv", "--budget", "1"), "need --epsilon"),
         (("encrypt", "t.csv", "--key", "t.csv"), "t.csv"),
         (("nothing",), "stats nothing: no such command"),
@@ -221,8 +326,27 @@ def test_scores_of_a_model_come_row_by_row(keys, tmp_path, capsys):
 )
 def test_a_mistake_is_one_line(keys, tmp_path, capsys, arguments, message):
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,x\n")
+    (tmp_path / "comma.csv").write_text("a;b\n1;1,5\n")
+    (tmp_path / "one.csv").write_text("a\n1\n")
+    there = sorted(path.name for path in tmp_path.iterdir())
     assert message in refused(capsys, *arguments)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.csv", "keys-table", "t.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_a_table_is_no_result(keys, tmp_path, capsys):
+    main(["stats", "encrypt", "t.csv"])
+    assert "is a table, not a result; have it computed" in refused(capsys, "decrypt", "t.table")
+    main(["keys", "split", "keys-table/secret.key", "--holders", "2", "--out", "h"])
+    share = ("--share", "h/holder-1/share.key")
+    assert "is a table, not a result; have it computed" in refused(capsys, "decrypt", "t.table", *share)
+
+
+def test_columns_that_are_left_out_are_said(keys, tmp_path, capsys):
+    (tmp_path / "i.csv").write_text(",name,age\n0,x,30\n1,y,40\n")
+    main(["stats", "encrypt", "i.csv"])
+    told = capsys.readouterr().out
+    assert "left out the first, which has no name, name" in told
+    assert "columns  1: age" in told
 
 
 def test_a_result_opens_with_its_own_key_only(keys, tmp_path, capsys):
@@ -238,3 +362,20 @@ def test_help_tells_of_every_command(capsys):
     main(["stats", "--help"])
     told = capsys.readouterr().out
     assert all(name in told for name in ("schema", "encrypt", "compute", "decrypt", "serve"))
+
+
+def test_a_computation_that_is_ended_leaves_nothing_half_written(keys, tmp_path):
+    names = [f"c{number}" for number in range(40)]
+    (tmp_path / "wide.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    main(["stats", "encrypt", "wide.csv"])
+    before = sorted(tmp_path.iterdir())
+    code = "import sys; from fedpriv.cli import main; main(sys.argv[1:])"
+    arguments = ("stats", "compute", "wide.table", "--workers", "2")
+    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=tmp_path) as process:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob(".wide.result.*")) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(list(tmp_path.iterdir())) == len(before) + 1
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert sorted(tmp_path.iterdir()) == before

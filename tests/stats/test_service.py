@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedpriv.he.keys import SecretKey
 from fedpriv.he.users.keys import SECRET_FILE, UserKeys
 from fedpriv.he.users.public_keys import PUBLIC_FILE
 from fedpriv.he.users.sets import parameter_set
 from tests.stats.recording import RecordingProxy
+from tests.traces import found_in, windows
 
 ROWS = 30
 COMMAND = [sys.executable, "-c", "import sys; from fedpriv.cli import main; main(sys.argv[1:])", "stats"]
@@ -25,7 +27,7 @@ def cells() -> list[tuple[str, str]]:
     """Return values that no other file holds by chance."""
     random = np.random.default_rng(4)
     return [
-        (f"{random.integers(10**6, 10**7)}", f"{random.integers(10**5, 10**6) / 100:.2f}")
+        (f"{random.integers(10**6, 8 * 10**6)}", f"{random.integers(10**5, 10**6) / 100:.2f}")
         for _ in range(ROWS)
     ]
 
@@ -94,18 +96,26 @@ def test_the_server_sees_ciphertexts_and_no_key_and_no_cell(folder, server):
     assert stats(folder, "compute", number, *again).returncode == 0
     opened = stats(folder, "decrypt", "again.result", "--key", "keys", "--json")
     assert json.loads(opened.stdout)["columns"] == found
-    files = [path for path in (folder / "server").rglob("*") if path.is_file()]
-    assert len(files) >= 2  # the key and the table
-    secret = (folder / "keys" / SECRET_FILE).read_bytes()
-    # without the header, which has the public fingerprint; the sealed end has the signing key
-    windows = [secret[at : at + 24] for at in range(300, len(secret) - 24, 19_997)] + [secret[-96:-64]]
-    forms = [form for value in values[:10].reshape(-1) for form in shapes_of(value)]
+    public = (folder / "server" / PUBLIC_FILE).read_bytes()
+    kept = b"".join(path.read_bytes() for path in (folder / "server" / "store").rglob("*") if path.is_file())
+    assert len(kept) > 300_000  # the table
     assert len(seen) > 1_000_000
-    for data in [seen, *(path.read_bytes() for path in files)]:
-        assert not any(window in data for window in windows)
-        if not data.startswith(b"FPKY"):  # the public key is older than the table
-            assert b"FPCT" in data
-            assert not any(form in data for form in forms)
+    secret = (folder / "keys" / SECRET_FILE).read_bytes()
+    own = windows(secret)
+    own -= found_in(public, own)
+    keys = UserKeys.load(folder / "keys")
+    coefficients = np.asarray(SecretKey(keys.set.seal, bytes(16), keys.secret_key()).coefficients())
+    assert set(np.unique(coefficients)) == {-1, 0, 1}
+    bare = [windows(coefficients.astype(kind).tobytes(), 96, size) for kind, size in (("i1", 1), ("<i8", 8))]
+    forms = [form for value in values.reshape(-1) for form in shapes_of(value)]
+    for data in (seen, kept):
+        for needles in (own, *bare):
+            assert len(needles) > 5000
+            assert not found_in(data, needles)
+        assert not any(form in data for form in forms)
+    # the search finds what is there: the table was sent before it was kept
+    assert found_in(kept, windows(seen, 96, 96))
+    assert found_in(secret, own) == own
 
 
 def shapes_of(value: float) -> list[bytes]:
@@ -194,3 +204,30 @@ def test_every_route_is_typed(server):
     assert {"/v1/uploads", "/v1/uploads/{upload}", "/v1/results", "/v1/results/{result}"} <= set(paths)
     with urllib.request.urlopen(f"http://127.0.0.1:{server}/healthz", timeout=30) as answer:
         assert json.loads(answer.read())["service"] == "stats"
+
+
+def serve(folder: Path, store: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    key = str(folder / "keys" / PUBLIC_FILE)
+    return stats(folder, "serve", "--key", key, "--folder", str(store), *more)
+
+
+def test_a_second_server_on_the_folder_is_refused_and_the_first_loses_nothing(folder, server):
+    upload = call(server, "POST", "/v1/uploads")[1]["upload"]
+    assert put(server, upload, 0, b"abc")[0] == 200
+    for port in (str(server), "0"):
+        made = serve(folder, folder / "server" / "store", "--port", port)
+        assert made.returncode == 2
+        assert "store: another fedpriv stats has it; end that one, or name another" in made.stderr
+        assert made.stderr.count("\n") == 1
+    assert put(server, upload, 3, b"d") == (200, {"upload": upload, "received": 4})
+
+
+def test_a_folder_of_somebody_else_is_refused_and_left_as_it_was(folder, tmp_path):
+    for name in ("results", "uploads"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.tex").write_text("x")
+    before = sorted(tmp_path.rglob("*"))
+    made = serve(folder, tmp_path, "--port", "0")
+    assert made.returncode == 2
+    assert "holds files that are not fedpriv's own; name a new or empty folder with --folder" in made.stderr
+    assert sorted(tmp_path.rglob("*")) == before

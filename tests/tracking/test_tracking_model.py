@@ -60,19 +60,24 @@ def _expected(network, images):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_model_comes_back_for_any_batch_size(logged, tracking_uri, batch):
-    network, run_id, _ = logged
+def test_weights_and_program_predict_as_the_trained_model_for_any_batch_size(
+    logged, tracking_uri, client, tmp_path, batch
+):
+    network, run_id, model_id = logged
     images = torch.randn(batch, 1, 12, 20, generator=torch.Generator().manual_seed(batch))
-    loaded = load_model(tracking_uri, run_id)
-    torch.testing.assert_close(loaded.model.eval()(images), _expected(network, images))
-    torch.testing.assert_close(loaded.model.train()(images), _expected(network, images))
-    assert not loaded.model.training
+    again = _network()
+    again.load_state_dict(load_model(tracking_uri, run_id).weights)
+    assert torch.equal(_expected(again, images), _expected(network, images))
+    program = mlflow.pytorch.load_model(str(_download(client, model_id, tmp_path)))
+    with torch.no_grad():
+        assert torch.equal(program(images), _expected(network, images))
 
 
 def test_weights_and_statement_come_back(logged, tracking_uri):
     network, run_id, _ = logged
     loaded = load_model(tracking_uri, run_id)
     assert loaded.statement == STATEMENT
+    assert (loaded.in_shape, loaded.out_shape) == ((1, 12, 20), (2,))
     assert {name: value.tolist() for name, value in loaded.weights.items()} == {
         name: value.tolist() for name, value in network.state_dict().items()
     }
@@ -103,13 +108,12 @@ def test_signature_and_requirements_are_those_of_the_model(logged, client, tmp_p
     assert model.metadata == STATEMENT
     assert model.get_input_schema().inputs[0].shape == (-1, 1, 12, 20)
     assert model.get_input_schema().numpy_types() == [np.dtype("float32")]
+    assert model.get_output_schema().inputs[0].shape == (-1, 2)
     assert f"torch=={torch.__version__.split('+')[0]}" in (local / "requirements.txt").read_text()
     assert client.get_logged_model(logged[2]).status == "READY"
 
 
-def test_nothing_of_the_example_image_travels_with_the_model(logged, client, tmp_path):
-    local = _download(client, logged[2], tmp_path)
-    needle = np.full(4, SENTINEL, np.float32).tobytes()
+def _contents(local):
     contents = []
     for path in local.rglob("*"):
         if path.is_file():
@@ -118,12 +122,24 @@ def test_nothing_of_the_example_image_travels_with_the_model(logged, client, tmp
             with zipfile.ZipFile(path) as archive:
                 contents += [archive.read(name) for name in archive.namelist()]
     assert len(contents) > 10
+    return contents
+
+
+def test_no_folder_of_the_training_machine_travels_with_the_model(logged, client, tmp_path):
+    contents = _contents(_download(client, logged[2], tmp_path))
+    for folder in (Path(torch.__file__).parent, Path(__file__).parent):
+        assert not any(str(folder).encode() in content for content in contents)
+
+
+def test_nothing_of_the_example_image_travels_with_the_model(logged, client, tmp_path):
+    contents = _contents(_download(client, logged[2], tmp_path))
+    needle = np.full(4, SENTINEL, np.float32).tobytes()
     assert not any(needle in content or str(SENTINEL).encode() in content for content in contents)
 
 
-def test_stored_model_passes_mlflows_check_for_pickle(logged, tracking_uri, monkeypatch):
+def test_stored_program_passes_mlflows_check_for_pickle(logged, client, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    load_model(tracking_uri, logged[1])
+    mlflow.pytorch.load_model(str(_download(client, logged[2], tmp_path)))
 
 
 def test_example_without_a_batch_is_refused(start):
@@ -181,7 +197,13 @@ def test_fresh_process_loads_the_model_with_mlflow_alone_and_without_network(log
     answer = subprocess.run(
         [sys.executable, "-c", _FRESH, tracking_uri, run_id],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": "", "http_proxy": nowhere, "https_proxy": nowhere},
+        env={
+            **os.environ,
+            "PYTHONPATH": "",
+            "http_proxy": nowhere,
+            "https_proxy": nowhere,
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # on stderr, where tqdm is installed
+        },
         capture_output=True,
         text=True,
         timeout=120,
@@ -227,9 +249,10 @@ def test_guarantee_a_pickled_model_is_refused_and_not_executed(start, client, tr
         client.log_model_artifacts(model.model_id, str(tmp_path / "model"))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, 0)])
-    with pytest.raises(UserError, match=r"its model cannot be loaded; choose a run that fedpriv logged"):
+    with pytest.raises(
+        UserError, match=r"its model was logged by an earlier fedpriv, as a program, which is not exec"
+    ):
         load_model(tracking_uri, run.run_id)
     assert not (tmp_path / "harm").exists()
     torch.load(tmp_path / "model" / "data" / "model.pth", weights_only=False)
     assert (tmp_path / "harm").exists(), "the model would have done harm"
-    assert "MLFLOW_ALLOW_PICKLE_DESERIALIZATION" not in os.environ

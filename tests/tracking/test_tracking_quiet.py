@@ -41,3 +41,22 @@ def test_info_and_deprecations_are_held_back_warnings_pass(recwarn):
 def test_warnings_of_other_code_pass():
     with quiet_mlflow(), pytest.raises(UserWarning, match="mine"):
         warnings.warn("mine", UserWarning, stacklevel=1)
+
+
+def test_tracebacks_of_databases_are_held_back_in_nested_blocks_and_nowhere_else(caplog):
+    logger = logging.getLogger("mlflow.store.db.utils")
+
+    def told():
+        caplog.clear()
+        try:
+            raise ValueError("[SQL: SELECT 1]")
+        except ValueError as error:
+            logger.exception("caught %s", error)
+        logger.warning("will be retried")
+        return [record.getMessage() for record in caplog.records]
+
+    with quiet_mlflow():
+        with quiet_mlflow():
+            pass
+        assert told() == ["will be retried"]
+    assert told() == ["caught [SQL: SELECT 1]", "will be retried"]

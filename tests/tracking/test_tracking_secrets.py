@@ -38,6 +38,20 @@ def test_credentials_in_urls_are_hidden_and_remembered():
     assert hidden == {"ann:swordfish"}
 
 
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("postgresql://ann:sword@fish@db/x", f"postgresql://{HIDDEN}@db/x"),
+        ("postgresql://ann:sword/fish@db/x", f"postgresql://{HIDDEN}@db/x"),
+        ("is http://ann:1234@db and no more", f"is http://{HIDDEN}@db and no more"),
+        ("http://db:5000/a@b", "http://db:5000/a@b"),
+        ("sqlite:////home/ann@work/a:b.db", "sqlite:////home/ann@work/a:b.db"),
+    ],
+)
+def test_a_password_of_any_signs_is_hidden_and_a_port_is_none(text, safe):
+    assert hide_in_text(text, ()) == safe
+
+
 @pytest.mark.parametrize("name", sorted(HARMLESS_NAMES))
 def test_harmless_names_keep_their_value_but_are_searched(name):
     assert hide_secrets({name: 3})[0] == {name: 3}

@@ -16,20 +16,10 @@ from fedpriv.errors import UserError
 from fedpriv.privacy.plan import plan_for_client
 from fedpriv.runner import run
 from fedpriv.seeding import derive, generator
+from tests.training.patterns import SMALL
 
 CENTRAL = "mode=centralized"
-PATTERNS = (
-    "task=classification",
-    "data.people=6",
-    "data.images_per_person=12",
-    "data.classes=3",
-    "data.size=20",
-    "evaluation.test_subjects=2",
-    "evaluation.pictures=0",
-    "training.batch_size=10",
-    "federation.rounds=3",
-    CENTRAL,
-)
+PATTERNS = (*SMALL, CENTRAL)
 OPTIMISERS = {
     "adam": (torch.optim.Adam, {"lr": 0.01}, ("training.optimizer=adam", "training.learning_rate=0.01")),
     "momentum": (

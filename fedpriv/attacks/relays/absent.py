@@ -6,7 +6,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from fedpriv.attacks.relays.scene import Scene
 from fedpriv.attacks.relays.weakened import Weakened
-from fedpriv.relays import attempt, limits, mac, model_server, protocol, relay
+from fedpriv.relays import attempt, mac, model_server, relay
+from fedpriv.services import limits, protocol
 from fedpriv.sharing import assembler
 from fedpriv.sharing.admission import Admission
 from fedpriv.sharing.causes import Cause, SharingError

@@ -14,7 +14,8 @@ from fedpriv.attacks.relays import absent
 from fedpriv.attacks.relays.matrix import Row, run_one
 from fedpriv.attacks.relays.scene import Scene, scene
 from fedpriv.attacks.relays.weakened import Weakened
-from fedpriv.relays import attempt, client, protocol
+from fedpriv.relays import attempt, client
+from fedpriv.services import protocol
 from fedpriv.sharing import answer
 from fedpriv.sharing.held import HeldSession
 from fedpriv.sharing.room import Room

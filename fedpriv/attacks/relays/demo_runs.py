@@ -12,10 +12,10 @@ from fedpriv.attacks.relays.original_server import RELAYS, Band, Slot, slot
 from fedpriv.errors import UserError
 from fedpriv.relays.client import RelayClient
 from fedpriv.relays.courier import Courier, NotDelivered
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.plan import Layout
 from fedpriv.relays.sessions import now_ms
 from fedpriv.relays.settings import ClientSettings
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import KINDS, Answer, decode_answer
 from fedpriv.serving.image import GreyImage
 from fedpriv.sharing.answer import Record, unpack_records

@@ -10,8 +10,8 @@ from fedpriv.attacks.relays.tally import Tally
 from fedpriv.attacks.relays.together import at_once, rounds
 from fedpriv.attacks.relays.victim import Sealed, Victim, first_message, known_credentials
 from fedpriv.relays import mac
-from fedpriv.relays.secret_files import read_secrets
 from fedpriv.relays.sessions import now_ms
+from fedpriv.services.secret_files import read_secrets
 from fedpriv.sharing.opening import Credentials
 
 _HEADER_BYTES = 84

@@ -36,7 +36,7 @@ from fedpriv.attacks.relays.original_server import (
     read_band,
     slot,
 )
-from fedpriv.relays.outgoing import connections
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import Answer
 from fedpriv.serving.image import GreyImage
 

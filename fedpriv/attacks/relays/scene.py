@@ -17,9 +17,9 @@ from fedpriv.attacks.relays.memory import Memory, watched
 from fedpriv.attacks.relays.said import Said, read_said
 from fedpriv.attacks.relays.tally import Account, Counters
 from fedpriv.data.synthetic.eyes import render_person
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.plan import Layout, Plan
 from fedpriv.relays.settings import ClientSettings, ModelServerSettings
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import Answer
 from fedpriv.serving.defaults import default_models
 from fedpriv.sharing.causes import Cause

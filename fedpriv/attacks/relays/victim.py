@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from fedpriv.attacks.relays.said import ANSWERED, TAKEN, Said, read_said
 from fedpriv.attacks.relays.scene import MODELS, SESSIONS, Scene
 from fedpriv.errors import UserError
-from fedpriv.relays.secret_files import read_secret
 from fedpriv.relays.sessions import now_ms
+from fedpriv.services.secret_files import read_secret
 from fedpriv.serving.answers import decode_answer
 from fedpriv.sharing.causes import SharingError
 from fedpriv.sharing.handshake import Initiator

@@ -13,7 +13,8 @@ import uvicorn
 
 from fedpriv.relays.keys import make_folder
 from fedpriv.relays.plan import Plan, role_of
-from fedpriv.relays.serve import ROLES, server
+from fedpriv.relays.serve import ROLES
+from fedpriv.services.running import server
 
 _START_S = 60.0
 

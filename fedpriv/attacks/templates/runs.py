@@ -12,7 +12,8 @@ from fedpriv.attacks.templates.recovery import BISECTIONS, Accepts, boundary, cl
 from fedpriv.attacks.templates.scene import Scene, forged_probe, scene
 from fedpriv.errors import UserError
 from fedpriv.faces.parties import Refusal
-from fedpriv.faces.register import BUDGET, DAY_MS
+from fedpriv.faces.register import BUDGET
+from fedpriv.faces.registered import DAY_MS
 from fedpriv.seeding import generator
 
 SCORE_STEP = 2.0**-16
@@ -133,7 +134,7 @@ def run(settings: Settings) -> Found:
     by_name = {row.name: row for row in rows}
     within, lengths = by_name[WITHIN], by_name[LENGTHS]
     successes = round(within.accepted * settings.targets)
-    held = _at_least(successes, settings.targets, chance + settings.rate) > _SURPRISE
+    held = _at_least(successes, settings.targets, min(1.0, chance + settings.rate)) > _SURPRISE
     held = held and lengths.refused == settings.real * settings.budget
     return Found(settings, threshold, chance, by_name, held)
 

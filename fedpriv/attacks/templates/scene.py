@@ -13,7 +13,6 @@ from fedpriv.attacks.templates.population import Vectors
 from fedpriv.faces.bodies import Opened
 from fedpriv.faces.cards import Caller
 from fedpriv.faces.holding import KeyHolder, KeyHolderSettings
-from fedpriv.faces.lengths import length_proof
 from fedpriv.faces.parties import Person
 from fedpriv.faces.tickets import Ticket
 from fedpriv.he.identity import SigningKey
@@ -22,7 +21,6 @@ from fedpriv.he.matching.matcher import Matcher
 from fedpriv.he.matching.people import SLOT_FRACTION, EncryptedProbe, enrolment, new_id, read_probe
 from fedpriv.he.users.cipher_heads import CipherHead
 from fedpriv.he.users.cipher_writing import CipherStream
-from fedpriv.he.users.evaluation import Evaluation
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.public_keys import PublicKeys
 from fedpriv.he.users.sets import SETS
@@ -55,7 +53,7 @@ class Scene:
             Refusal: when it tells none.
         """
         question = self.matcher.scores(probe, [self.people[person].id]).to_bytes()
-        opened = self._open(Ticket("scores", self.caller, "", -1.0, _now()), question)
+        opened = self._open(Ticket("scores", self.caller, "", -1.0, _now(), ""), question)
         return (opened.scores or {})[self.people[person].name]
 
     def accepts(self, person: int, probe: Vectors | EncryptedProbe) -> bool:
@@ -66,15 +64,12 @@ class Scene:
         """
         target = self.people[person].id
         question = self.matcher.verify(probe, target, self.threshold).to_bytes()
-        proof = b""
-        if isinstance(probe, EncryptedProbe):
-            proof = length_proof(Evaluation(self.keys.public), probe)
-        ticket = Ticket("verify", self.caller, target, self.threshold, _now())
-        return bool(self._open(ticket, question, proof).accepted)
+        ticket = Ticket("verify", self.caller, target, self.threshold, _now(), "")
+        return bool(self._open(ticket, question).accepted)
 
-    def _open(self, ticket: Ticket, question: bytes, proof: bytes = b"") -> Opened:
+    def _open(self, ticket: Ticket, question: bytes) -> Opened:
         self.asked += 1
-        return self.holder.open(self.caller, ticket.seal(question, self.server, proof), _now())[1]
+        return self.holder.open(self.caller, ticket.seal(question, self.server), _now())[1]
 
 
 @contextlib.contextmanager

@@ -41,6 +41,10 @@ class Grid:
     y: FloatArray
     sharpness: FloatArray
 
+    def part(self, rows: slice, columns: slice = slice(None)) -> "Grid":
+        """Return the positions in some rows and columns."""
+        return Grid(self.x[:, :, columns], self.y[:, rows], self.sharpness)
+
 
 def grid(views: EyeViews) -> Grid:
     """Place the pixels of every view."""
@@ -127,6 +131,11 @@ class Lids:
     lower: FloatArray
     line: FloatArray
     arch: FloatArray
+
+    def part(self, columns: slice) -> "Lids":
+        """Return the lids in some columns."""
+        parts = (self.across, self.upper, self.lower, self.line, self.arch)
+        return Lids(*(each[:, :, columns] for each in parts))
 
 
 def lids(person: EyePerson, views: EyeViews, where: Grid) -> Lids:

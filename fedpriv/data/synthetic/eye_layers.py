@@ -4,6 +4,7 @@ import numpy as np
 
 from fedpriv.data.synthetic.eye_geometry import Eyeball, Grid, Lids, column, coverage, disc, optical_axis
 from fedpriv.data.synthetic.eye_scene import EyePerson, EyeViews, FloatArray
+from fedpriv.data.synthetic.spans import span
 
 CORNEA_RADIUS = 7.8
 CORNEA_OFFSET = 5.6
@@ -70,13 +71,17 @@ def skin(person: EyePerson, views: EyeViews, where: Grid, lid: Lids) -> FloatArr
     return shade
 
 
-def brow(person: EyePerson, where: Grid) -> tuple[FloatArray, float]:
-    """Return the coverage (B, h, w) and albedo of the brow: a hairy band, thinner towards the temple."""
+def brow(person: EyePerson, where: Grid) -> tuple[slice, FloatArray]:
+    """Return the rows of the brow and its coverage (B, h, w) there: a hairy band, thinner to the temple."""
     outward = where.x * np.float32(-person.nose / 14.0)
     edge = -np.float32(person.brow_height) + np.float32(person.brow_slope) * where.x
     edge = edge + 1.8 * outward * outward - 1.2 * outward
     half = np.maximum(2.3 - 0.9 * outward, 0.8)
     middle = edge - half
+    top, bottom = np.min(edge - 2.0 * half, axis=2), np.max(edge, axis=2)
+    reached = (where.y[:, :, 0] > top - 0.8) & (where.y[:, :, 0] < bottom + 0.8)
+    rows = span(np.any(reached, axis=0))
+    where = where.part(rows)
     along = np.float32(person.nose) * where.x + np.float32(0.7) * where.y
     hairs = np.cos(along * np.float32(3.1) + where.y) * np.cos(
         along * np.float32(1.3) - where.y * np.float32(2.0)
@@ -84,7 +89,7 @@ def brow(person: EyePerson, where: Grid) -> tuple[FloatArray, float]:
     hairs *= np.float32(0.2)
     hairs += np.float32(0.78)
     hairs *= np.clip((half + 0.7 - np.abs(where.y - middle)) / 1.4, 0.0, 1.0)
-    return hairs, person.brow
+    return rows, hairs
 
 
 def _iris(person: EyePerson, ball: Eyeball, hole: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from fedpriv.data.synthetic import eye_layers
 from fedpriv.data.synthetic.eye_geometry import SUPERSAMPLE, column, coverage, disc, eyeball, grid, lids
 from fedpriv.data.synthetic.eye_priors import draw_person, draw_views
 from fedpriv.data.synthetic.eye_scene import HEIGHT, WIDTH, EyePerson, EyeViews, FloatArray
+from fedpriv.data.synthetic.spans import span
 from fedpriv.types import ByteImages
 
 _CHUNK = 8
@@ -54,14 +55,17 @@ def render_scene(person: EyePerson, views: EyeViews) -> FloatArray:
     """Render the light that reaches the sensor: (B, 36, 60) float32, about [0, 1], no sensor effects."""
     where = grid(views)
     lid = lids(person, views, where)
-    ball = eyeball(person, views, where)
     scene = eye_layers.skin(person, views, where, lid)
-    hair, tone = eye_layers.brow(person, where)
-    _over(scene, np.float32(tone) * column(views.ambient + 0.4), hair)
+    rows, hair = eye_layers.brow(person, where)
+    _over(scene[:, rows], np.float32(person.brow) * column(views.ambient + 0.4), hair)
     open_ = coverage(where.y - lid.upper, where.sharpness)
     open_ *= coverage(lid.lower - where.y, where.sharpness)
     open_ *= np.minimum(lid.arch * 8.0, 1.0)
-    _over(scene, eye_layers.globe(person, views, where, ball, lid), open_)
+    # nothing of the eyeball is seen but between the lids
+    rows, columns = span(np.any(open_ > 0, axis=(0, 2))), span(np.any(open_ > 0, axis=(0, 1)))
+    inside = where.part(rows, columns)
+    globe = eye_layers.globe(person, views, inside, eyeball(person, views, inside), lid.part(columns))
+    _over(scene[:, rows, columns], globe, open_[:, rows, columns])
     _over(scene, 0.03, eye_layers.lashes(person, where, lid))
     if bool(views.glasses.any()):
         rim, streak = eye_layers.glasses(person, views, where)

@@ -5,7 +5,7 @@ import numpy as np
 from fedpriv.data.synthetic.face_geometry import Rays, column, coverage
 from fedpriv.data.synthetic.face_relief import bell
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
-from fedpriv.data.synthetic.face_shape import Eyes, Mouth
+from fedpriv.data.synthetic.face_shape import Eyes, Mouth, brow, brow_rows, mouth_rows
 
 
 def over(below: FloatArray, colour: FloatArray | float, opacity: FloatArray) -> None:
@@ -24,8 +24,13 @@ def over(below: FloatArray, colour: FloatArray | float, opacity: FloatArray) -> 
     below += difference
 
 
-def brows(person: FacePerson, rays: Rays, along: FloatArray, middle: FloatArray) -> FloatArray:
-    """Return the coverage (B, h, w) of the brows: hairy bands, thinner towards the temple."""
+def brows(person: FacePerson, views: FaceViews, rays: Rays, albedo: FloatArray) -> None:
+    """Paint the brows: hairy bands, thinner towards the temple."""
+    rows = brow_rows(person, views, rays)
+    if rows.stop == 0:
+        return
+    rays = rays.part(rows)
+    along, middle = brow(person, views, rays)
     half = np.float32(person.brow_thickness) * np.clip(1.05 - 0.6 * along, 0.3, 1.05)
     off = rays.y - middle
     shade = np.clip((half + 0.5 - np.abs(off)) * np.minimum(rays.sharpness, 1.2) + 0.3, 0.0, 1.0)
@@ -39,20 +44,31 @@ def brows(person: FacePerson, rays: Rays, along: FloatArray, middle: FloatArray)
         hairs *= 0.25 * rays.detail
         hairs += 1.0 - 0.2 * rays.detail
         shade *= hairs
-    return np.asarray(np.clip(shade, 0.0, 1.0))
+    over(albedo[:, :, rows], person.brow, np.clip(shade, 0.0, 1.0))
 
 
-def eye_opening(rays: Rays, lids: Eyes) -> FloatArray:
-    """Return the coverage (B, h, w) of what lies between the lids."""
+def eye_opening(lids: Eyes) -> FloatArray:
+    """Return the coverage (B, h, w), in the eyes' rows, of what lies between the lids."""
+    rays = lids.rays
     opening = coverage(rays.y - lids.upper, rays.sharpness)
     opening *= coverage(lids.lower - rays.y, rays.sharpness)
     opening *= np.minimum(lids.arch * 8.0, 1.0)
     return opening
 
 
-def eyes(person: FacePerson, views: FaceViews, rays: Rays, lids: Eyes, albedo: FloatArray) -> FloatArray:
-    """Paint both eyes and their lash lines; return the brightness (B, h, w) of the glints, to be added."""
-    opening = eye_opening(rays, lids)
+def eyes(person: FacePerson, views: FaceViews, lids: Eyes, albedo: FloatArray) -> FloatArray:
+    """Paint both eyes and their lash lines, in their rows alone.
+
+    Args:
+        person: who.
+        views: one or more.
+        lids: where the eyes are.
+        albedo: (B, C, h, w), of their rows; changed in place.
+
+    Returns:
+        The brightness (B, h, w) of the glints in these rows, to be added.
+    """
+    rays, opening = lids.rays, eye_opening(lids)
     side = np.sign(rays.x)
     x = lids.outward - column(views.gaze_x) * side
     y = rays.y - np.float32(person.eye_y) - column(views.gaze_y)
@@ -88,6 +104,10 @@ def eyes(person: FacePerson, views: FaceViews, rays: Rays, lids: Eyes, albedo: F
 
 def mouth(person: FacePerson, rays: Rays, shape: Mouth, views: FaceViews, albedo: FloatArray) -> None:
     """Paint the lips, and the teeth and the dark where they part."""
+    rows = mouth_rows(person, shape, rays)
+    if rows.stop == 0:
+        return
+    rays, albedo = rays.part(rows), albedo[:, :, rows]
     half = column(shape.half_width)
     across = rays.x / half
     square = across * across

@@ -11,12 +11,14 @@ and what lies below the mouth moves down by the jaw drop. A camera is then a sim
     pixel = scale * Rot(angle) (x, y) + (offset_x, offset_y).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from fedpriv.data.synthetic.face_actions import unit
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
+from fedpriv.data.synthetic.spans import span
 
 SUPERSAMPLE = 2
 _JAW_DROP = 0.28
@@ -129,6 +131,29 @@ class Rays:
     z: FloatArray
     sharpness: FloatArray
     detail: FloatArray
+
+    def part(self, rows: slice, columns: slice = slice(None)) -> "Rays":
+        """Return the rays of some rows and columns; each is what it was, bit by bit."""
+        return replace(
+            self, **{name: np.ascontiguousarray(getattr(self, name)[:, rows, columns]) for name in _FIELDS}
+        )
+
+    def head(self) -> tuple[slice, slice]:
+        """Return rows and columns of the least box that holds all that the head covers."""
+        covered = self.inside > 0
+        return span(np.any(covered, axis=(0, 2))), span(np.any(covered, axis=(0, 1)))
+
+    def rows(self, top: float, bottom: float) -> slice:
+        """Return the rows that reach heights ``y`` from ``top`` to ``bottom``, and those between them."""
+        low, high = self._heights
+        return span((high >= top) & (low <= bottom))
+
+    @cached_property
+    def _heights(self) -> tuple[FloatArray, FloatArray]:
+        return self.y.min(axis=(0, 2), initial=np.inf), self.y.max(axis=(0, 2), initial=-np.inf)
+
+
+_FIELDS = ("plane_x", "plane_y", "flat_x", "flat_y", "inside", "x", "y", "z")
 
 
 def coverage(distance: FloatArray, sharpness: FloatArray) -> FloatArray:

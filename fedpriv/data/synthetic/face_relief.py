@@ -12,6 +12,11 @@ import numpy as np
 from fedpriv.data.synthetic.face_geometry import Rays, column, on_head, rotation
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
 
+BELL_REACH = 4.2
+"""In widths: 1 - p rounds to 1 in float32 where p is a bell's value, or less, further out than this."""
+BELL_END = 10.3
+"""In widths: a bell is 0 in float32 further out than this."""
+
 
 def bell(distance: FloatArray, width: float | FloatArray) -> FloatArray:
     """Return exp(-(distance / width)^2)."""

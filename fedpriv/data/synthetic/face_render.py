@@ -16,7 +16,7 @@ from fedpriv.data.synthetic.face_geometry import SUPERSAMPLE, Camera, cast
 from fedpriv.data.synthetic.face_relief import nose, shade
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
 from fedpriv.data.synthetic.face_sensor import expose
-from fedpriv.data.synthetic.face_shape import brow, eyes, mouth
+from fedpriv.data.synthetic.face_shape import eyes, mouth
 from fedpriv.data.synthetic.face_skin import skin
 from fedpriv.types import ByteImages
 
@@ -32,24 +32,27 @@ def box(fine: FloatArray) -> FloatArray:
 
 def render_scene(person: FacePerson, views: FaceViews, camera: Camera) -> FloatArray:
     """Render the light that reaches the sensor: (B, C, H, W) float32, about [0, 1], no sensor effects."""
-    rays = cast(person, views, camera)
+    everywhere = cast(person, views, camera)
+    # what is drawn on the head is not seen beside it, but a hat is in the same light
+    rows, columns = (slice(None), slice(None)) if views.hat.any() else everywhere.head()
+    rays = everywhere.part(rows, columns)
     lids, lips, ridge = eyes(person, views, rays), mouth(person, views), nose(person, views, rays)
     pattern = skin(person, views, rays, lids, lips, ridge)
     albedo: FloatArray = (person.skin * views.complexion)[:, :, None, None] * pattern[:, None]
     features.mouth(person, rays, lips, views, albedo)
-    glint = features.eyes(person, views, rays, lids, albedo)
-    features.over(albedo, person.brow, features.brows(person, rays, *brow(person, views, rays)))
+    glint = features.eyes(person, views, lids, albedo[:, :, lids.rows])
+    features.brows(person, views, rays, albedo)
     surroundings.hair(person, views, rays, albedo)
     surroundings.glasses(person, views, rays, albedo)
     light = shade(person, views, rays, ridge)
     albedo *= light[:, None]
-    albedo += glint[:, None]
+    albedo[:, :, lids.rows] += glint[:, None]
 
-    picture = surroundings.background(views, rays)
-    surroundings.behind(person, views, rays, picture)
-    features.over(picture, albedo, rays.inside)
-    surroundings.hat(person, views, rays, picture, light)
-    surroundings.occluder(views, rays, picture)
+    picture = surroundings.background(views, everywhere)
+    surroundings.behind(person, views, everywhere, picture)
+    features.over(picture[:, :, rows, columns], albedo, rays.inside)
+    surroundings.hat(person, views, everywhere, picture, light)
+    surroundings.occluder(views, everywhere, picture)
     return box(picture) * views.light[:, :, None, None]
 
 

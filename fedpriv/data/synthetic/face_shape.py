@@ -10,6 +10,7 @@ import numpy as np
 
 from fedpriv.data.synthetic.face_actions import unit
 from fedpriv.data.synthetic.face_geometry import Rays, column
+from fedpriv.data.synthetic.face_relief import BELL_END, BELL_REACH
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
 
 
@@ -18,6 +19,8 @@ class Eyes:
     """Both eyes, (B, h, w) each.
 
     Attributes:
+        rows: of the picture: those that ``rays`` and all others are of. Beyond them no eye is seen.
+        rays: what their pixels meet.
         outward: mm from an eye's centre towards the temple.
         across: the same in units of the lids' half-width.
         arch: (1 - across^2), not below 0.
@@ -25,6 +28,8 @@ class Eyes:
         upper: y of the upper lid's edge; so ``lower``.
     """
 
+    rows: slice
+    rays: Rays
     outward: FloatArray
     across: FloatArray
     arch: FloatArray
@@ -36,19 +41,37 @@ class Eyes:
 def eyes(person: FacePerson, views: FaceViews, rays: Rays) -> Eyes:
     """Place the lids: AU5 opens the eye, AU7, AU6 and AU9 lift the lower lid, AU7 and AU4 lower the upper."""
     tightened, cheek, wrinkled = (unit(views.units, name) for name in ("AU7", "AU6", "AU9"))
-    outward = np.abs(rays.x)
-    outward -= np.float32(person.eye_x)
-    across = outward * np.float32(1.0 / person.eye_half_width)
-    arch = np.maximum(1.0 - across * across, 0.0)
-    line = np.float32(person.eye_y) - outward * np.float32(person.eye_tilt)
     squint = column(views.squint)
     opened = 1.0 + 0.60 * unit(views.units, "AU5") - 0.28 * tightened - 0.15 * cheek - 0.22 * wrinkled
     opened = opened - 0.10 * unit(views.units, "AU4")
     up = np.maximum(person.eye_opening * squint * opened, 0.9)
     lifted = 1.0 - 0.45 * tightened - 0.60 * cheek - 0.50 * wrinkled + 0.15 * unit(views.units, "AU5")
     low = np.maximum(person.eye_opening * person.eye_lower * squint * lifted, 0.5)
+    # the widest of what is drawn about eyes: folds at the line through their corners, lashes, crease and bag
+    folds = 3.2 * person.eye_half_width * abs(person.eye_tilt) + BELL_REACH * 7.0 + 2.1
+    lids = max(up.max(), low.max()) * (1.0 + abs(person.eye_peak)) + 2.0 * abs(person.crease)
+    reach = max(folds, person.eye_half_width * abs(person.eye_tilt) + float(lids) + 1.05 * BELL_END)
+    rows = rays.rows(person.eye_y - reach, person.eye_y + reach)
+    rays = rays.part(rows)
+    outward = np.abs(rays.x)
+    outward -= np.float32(person.eye_x)
+    across = outward * np.float32(1.0 / person.eye_half_width)
+    arch = np.maximum(1.0 - across * across, 0.0)
+    line = np.float32(person.eye_y) - outward * np.float32(person.eye_tilt)
     skewed = arch * (1.0 - np.float32(person.eye_peak) * across)
-    return Eyes(outward, across, arch, line, line - up * skewed, line + low * arch)
+    return Eyes(rows, rays, outward, across, arch, line, line - up * skewed, line + low * arch)
+
+
+def brow_rows(person: FacePerson, views: FaceViews, rays: Rays) -> slice:
+    """Return the rows that brows can reach: more than they do."""
+    sides = 1.0 + float(np.abs(views.imbalance).max()) + abs(person.skew)
+    raised = 8.5 * (unit(views.units, "AU1") + unit(views.units, "AU2")).max() * sides
+    lowered = (7.5 * unit(views.units, "AU4") + 4.5 * unit(views.units, "AU9")).max() * sides
+    bend = abs(person.brow_slope * person.brow_length) + abs(person.brow_arch)
+    bend += 0.35 * abs(person.skew) * (abs(person.brow_height) + bend)
+    bend += 1.05 * person.brow_thickness + 0.5 + 0.3 / min(1.2, float(rays.sharpness.min()))
+    middle = person.eye_y - person.brow_height
+    return rays.rows(middle - bend - float(raised), middle + bend + float(lowered))
 
 
 def brow(person: FacePerson, views: FaceViews, rays: Rays) -> tuple[FloatArray, FloatArray]:
@@ -124,3 +147,12 @@ def mouth(person: FacePerson, views: FaceViews) -> Mouth:
         gap_down=0.65 * gap + 4.0 * value["AU16"],
         sneer=3.5 * value["AU9"],
     )
+
+
+def mouth_rows(person: FacePerson, shape: Mouth, rays: Rays) -> slice:
+    """Return the rows that lips and their seam can reach: more than they do."""
+    bend = 1.5 * float(np.maximum(np.abs(shape.lift_left), np.abs(shape.lift_right)).max())
+    above = float((np.abs(shape.gap_up) + np.abs(shape.upper) + shape.sneer).max())
+    below = float((np.abs(shape.gap_down) + np.abs(shape.lower)).max())
+    bend += 1.1 * BELL_END + 0.5 / float(rays.sharpness.min())
+    return rays.rows(person.mouth_y - bend - above, person.mouth_y + bend + below)

@@ -6,6 +6,7 @@ from fedpriv.data.synthetic.face_features import over
 from fedpriv.data.synthetic.face_geometry import Rays, column, coverage, project
 from fedpriv.data.synthetic.face_relief import bell
 from fedpriv.data.synthetic.face_scene import FacePerson, FaceViews, FloatArray
+from fedpriv.data.synthetic.spans import span
 
 
 def background(views: FaceViews, rays: Rays) -> FloatArray:
@@ -56,8 +57,13 @@ def behind(person: FacePerson, views: FaceViews, rays: Rays, picture: FloatArray
     cover: FloatArray = np.zeros_like(rays.plane_x)
     for i in range(2):
         x, y = rays.plane_x - column(at[:, i, 0]), rays.plane_y - column(at[:, i, 1])
-        inside = 1.0 - np.hypot(x / np.float32(person.ear_out + 4.0), y / np.float32(person.ear_radius))
-        cover = np.maximum(cover, coverage(inside * np.float32(person.ear_out + 4.0), rays.sharpness))
+        wide, high = np.float32(person.ear_out + 4.0), np.float32(person.ear_radius)
+        # no further out can an ear be seen
+        grown = 1.01 + 0.5 / float(rays.sharpness.min()) / wide
+        rows = span(np.any(np.abs(y) < grown * high, axis=(0, 2)))
+        inside = 1.0 - np.hypot(x[:, rows] / wide, y[:, rows] / high)
+        ear = coverage(inside * wide, rays.sharpness)
+        np.maximum(cover[:, rows], ear, out=cover[:, rows])
     over(picture, 0.8 * person.skin * views.complexion, cover)
 
 

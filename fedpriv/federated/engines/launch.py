@@ -1,12 +1,12 @@
 """One way to run a configuration on any engine."""
 
-import os
 from collections.abc import Callable
 
 import torch
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
+from fedpriv.cores import available_cores
 from fedpriv.federated.engines import flower_private
 from fedpriv.federated.engines.allocator import keep_freed_memory
 from fedpriv.federated.engines.inprocess import Executor, InProcessGrid, SerialExecutor
@@ -36,7 +36,7 @@ def launch_inprocess(
         prepare: given the nodes before the run, e.g. to put back what they remember.
     """
     keep_freed_memory()
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     if workers is None:
         workers = cores if cores > 1 else 0
     torch.set_num_threads(threads or cores)

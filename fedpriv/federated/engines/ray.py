@@ -1,5 +1,6 @@
 """Flower's own simulation on Ray, for scale. The only user of Ray and of ``run_simulation``."""
 
+import gc
 import logging
 import warnings
 
@@ -31,9 +32,9 @@ def run_on_ray(
     from flwr.simulation import run_simulation
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray and this deprecated entry point warn on every run
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray and this deprecated entry point warn on every run
+        try:
             run_simulation(
                 server_app=server_app,
                 client_app=client_app,
@@ -47,6 +48,7 @@ def run_on_ray(
                     },
                 },
             )
-    finally:
-        if ray.is_initialized():
-            ray.shutdown()
+        finally:
+            if ray.is_initialized():
+                ray.shutdown()
+            gc.collect()  # Ray leaves open files in cycles, which would warn of it wherever they are found

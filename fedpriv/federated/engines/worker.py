@@ -1,6 +1,8 @@
 """The main program of a worker process, see :mod:`fedpriv.federated.engines.pool`."""
 
+import atexit
 import ctypes
+import gc
 import importlib
 import logging
 import os
@@ -70,6 +72,10 @@ def main() -> None:
     module, _, name = factory.partition(":")
     app = getattr(importlib.import_module(module), name)(config)
     warm_up()
+    # what is there by now stays to the end: the collector need not look at it again and again
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.freeze)  # nor once more when the process ends
     replies.send_bytes(b"ready")
     arrays: dict[int, Array] = {}
     while True:

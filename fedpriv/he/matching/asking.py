@@ -6,10 +6,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.he.matching.blinding import FRACTION_BITS, OPENED_UNIT, RAW_FACTOR, factors, flood_log2, signs
+from fedpriv.he.matching.blinding import (
+    FRACTION_BITS,
+    MASK,
+    OPENED_UNIT,
+    RAW_FACTOR,
+    UNASKED,
+    directions,
+    factors,
+    flood_log2,
+)
+from fedpriv.he.matching.lengths import Claims, claimed
 from fedpriv.he.matching.people import SLOT_FRACTION
 from fedpriv.he.matching.places import Place
-from fedpriv.he.matching.products import Claims
 from fedpriv.he.matching.question import Kind, Question
 from fedpriv.he.users.evaluation import Evaluation
 from fedpriv.he.users.public_keys import PublicKeys
@@ -55,8 +64,8 @@ class Asker:
         else:
             triples = zip(relinearised, asked, strict=True)
             answers = [self._hidden(self._own(each, place, threshold)) for each, place in triples]
-        for claim, target in zip(claims or (), (1.0, 0.0), strict=False):
-            answers.append(self._hidden(self._times(self._minus(self._two(claim), target), RAW_FACTOR)))
+        if claims is not None:
+            answers += claimed(self._evaluation, claims)
         return Question(self._keys, kind, asked, answers, names)
 
     def _two(self, ciphertext: Any) -> Any:
@@ -85,13 +94,20 @@ class Asker:
         )
 
     def _own(self, total: Any, place: Place, threshold: float) -> Any:
-        """Multiply every slot by a factor of its own, and those not asked for by one of random sign."""
+        """Multiply every slot by a factor of its own, and mask those not asked for."""
         drawn = factors(self._set.slots)
-        hidden = np.ones(self._set.slots, bool)
-        hidden[list(place.slots)] = False
-        drawn[hidden] *= signs(int(hidden.sum()))
+        unasked = np.ones(self._set.slots, bool)
+        unasked[list(place.slots)] = False
+        count = int(unasked.sum())
+        # not 0: their share of the plaintext's coefficients is what makes the rounding of r unknown
+        drawn[unasked] = UNASKED * directions(count)
         plain = self._evaluation.floats(drawn * 2.0**FRACTION_BITS, like=total, scale=1.0)
-        return self._evaluation.multiply_plain(self._minus(total, threshold), plain)
+        product = self._evaluation.multiply_plain(self._minus(total, threshold), plain)
+        if not count:
+            return product
+        mask = np.zeros(self._set.slots)
+        mask[unasked] = MASK * directions(count)
+        return self._evaluation.add_plain(product, self._evaluation.floats(mask * OPENED_UNIT, like=product))
 
     def _hidden(self, ciphertext: Any) -> Any:
         """Rescale, and flood what is left of the noise."""

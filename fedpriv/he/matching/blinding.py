@@ -9,20 +9,29 @@ their total variation distance is min(1, log2(f) / 16), whatever the scores. One
 from another that is 10 times as far from the threshold with advantage 0.21; the sign it tells always. Every
 question about the same pair of faces draws r anew: n answers average it away, which is what query budgets
 are for. Factors are multiples of 2^-7, and would be found out by division: where every person has one of
-their own, encoding adds a rounding error of standard deviation 2^-7 sqrt(N / 24) = 0.14 to each, which the
+their own, encoding adds a rounding error of standard deviation 2^-7 sqrt(N / 12) = 0.20 to each, which the
 key holder does not know.
 
-*One r for a whole question* (identification) keeps the order, and with it y_i / y_j = (s_i - t) / (s_j -
-t). The scores of strangers are spread around zero in a known way: with 50 of them, r is known to about 1 /
-sqrt(50) of their spread. So there the key holder learns the scores, roughly; only an r of its own for every
-person hides them.
+*Slots that are not asked for* (everybody else of the block, where one person is verified) are masked: y = u
+(s - t) + m with u uniform on [-2, 2) and m on [-2^17, 2^17), both new for every slot. y is uniform as m is,
+but for a total variation of at most 4 / 2^18 = 2^-16 a slot and 2^-4 a block. With factors in place of masks
+they gave the probe away: each tells its distance to the threshold within 16 bits, and 4,096 of them, from
+templates that are known, made a cosine of 0.6 with it. So does asking for all who are ``accepted``.
+
+*One r for a whole question* (identification) hides neither the scores nor the probe from a key holder who
+knows the gallery: y = G (r p) - r t is linear in r p and r t, so that from as many people as an embedding has
+numbers, and one more, least squares returns the probe, exact but for e (cosine 0.999999 from 200 people of
+128 dimensions). Who knows no template still learns the order, and the scores roughly: those of 50 strangers
+tell r to about 1 / sqrt(50) of their spread.
 
 **e**: flooding. The noise of the ciphertext is multiplied by r as well, so that its size would betray r,
 and it holds the caller's encryption noise. For ``faces`` integers uniform on [-2^26, 2^26) are added to
-each coefficient of what is rescaled, whose noise at the largest r has a standard deviation of 2^19.4: 2^6
-below that of the flooding. That is no proof of statistical hiding: what the key holder may still measure is
-whether r is among its largest few. For ``faces-split`` it is 2^28 below, and the bound of
-``Evaluation.flood`` is N 2^-26 = 2^-12 for 6 deviations.
+each coefficient of what is rescaled, whose noise at the largest r has a standard deviation of 2^14.4: 2^11
+below that of the flooding. The noise of a caller's probe leaves a constant times scale r / last prime, and
+the modulus has to hold scale^2 r: at N = 8192 both data primes are therefore as long as SEAL has them, 60
+bits, and the scale is as large as they allow. That is no proof of statistical hiding: the bound of
+``Evaluation.flood`` says nothing at 2^-11; what the key holder may still measure is whether r is among its
+largest few. For ``faces-split`` it is 2^28 below, and the bound is N 2^-26 = 2^-12 for 6 deviations.
 
 The price is a decision that can be wrong near the threshold: e has a standard deviation of 2^-9.8 in y, so
 that |s - t| < 0.004 (3.5 deviations) may be decided wrongly at r = 1, |s - t| < 2^-16 at the median r =
@@ -53,6 +62,12 @@ DEVIATION = 2.0**-9.8
 OPENED_UNIT = SLOT_FRACTION**2 * 2.0**FRACTION_BITS
 """What a slot of an answer holds for y = 1."""
 
+UNASKED = 2.0
+"""The largest factor, in magnitude, in slots that are not asked for."""
+
+MASK = 2.0**17
+"""What is added in slots that are not asked for is uniform from minus it to it."""
+
 _MOST_FLOOD = 80
 
 
@@ -62,12 +77,6 @@ def factors(count: int) -> NDArray[np.float64]:
     drawn = np.exp2(FACTOR_BITS * words.astype(np.float64) * 2.0**-53)
     rounded: NDArray[np.float64] = np.rint(drawn * 2.0**FRACTION_BITS) / 2.0**FRACTION_BITS
     return rounded
-
-
-def signs(count: int) -> NDArray[np.float64]:
-    """Draw ``count`` signs, -1 or 1, from the operating system."""
-    bits = np.unpackbits(np.frombuffer(secrets.token_bytes(-(-count // 8)), np.uint8))[:count]
-    return np.where(bits, -1.0, 1.0)
 
 
 def directions(count: int) -> NDArray[np.float64]:

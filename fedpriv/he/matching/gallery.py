@@ -1,7 +1,10 @@
-"""A gallery on the server's disk: files of ciphertexts, and a journal that says which of them count.
+"""A gallery on the server's disk: files of templates, and a journal that says which of them count.
+
+Templates are ciphertexts; or all are in clear (``plain``), where the server may know the faces that it is
+asked about: then probes alone are encrypted, and an owner's signature says who is in it all the same.
 
 ``FOLDER/public.key``, ``gallery.jsonl`` with its ``.head`` (:mod:`fedpriv.journal`), ``segments/`` with one
-cipher set for each enrolment, ``inbox/`` for what is being received. A file is in ``segments/`` and synced
+file for each enrolment, ``inbox/`` for what is being received. A file is in ``segments/`` and synced
 before the journal's line that makes it count, and is removed after the line that takes it out: a machine
 that stops at any moment leaves the gallery as it was before or after, and perhaps a file that no line
 names, removed by :meth:`Gallery.open`.
@@ -14,12 +17,13 @@ from typing import Any
 
 from fedpriv.errors import UserError
 from fedpriv.he.key_files import write_private
-from fedpriv.he.matching.members import Members, Segment
+from fedpriv.he.matching.members import TEMPLATES, Members, Segment
 from fedpriv.he.matching.people import Enrolment
 from fedpriv.he.matching.places import Place, free_places
+from fedpriv.he.matching.plain_files import inspected_plain, require_kind, write_merged
 from fedpriv.he.matching.reading import inspected
 from fedpriv.he.matching.segment_files import SegmentFiles
-from fedpriv.he.matching.summing import write_sum
+from fedpriv.he.matching.summing import summable, write_sum
 from fedpriv.he.users.public_keys import PUBLIC_FILE, PublicKeys
 from fedpriv.journal import Journal
 
@@ -32,7 +36,7 @@ _Append = Callable[[Sequence[dict[str, Any]]], None]
 
 
 class Gallery:
-    """Who is enrolled, and the files that hold them; no ciphertext is kept in memory.
+    """Who is enrolled, and the files that hold them; no template is kept in memory.
 
     Guarantee:
         - What a call has done is on disk before it returns, and after a crash at any point all of it is
@@ -41,6 +45,7 @@ class Gallery:
           next does anything; they are held apart by the journal's lock.
         - An enrolment counts only with the signature of the owner of the key; one that was removed does not
           come back by being sent again.
+        - A slot is given to one person ever: what an older copy of the gallery answers names nobody else.
 
     Edge cases:
         - A deleted person is never returned from then on; the ciphertext of one who was enrolled together
@@ -64,23 +69,27 @@ class Gallery:
         )
 
     @classmethod
-    def make(cls, folder: Path, keys: PublicKeys, dim: int = 128) -> "Gallery":
-        """Begin an empty gallery in a new or empty folder.
+    def make(cls, folder: Path, keys: PublicKeys, dim: int = 128, plain: bool = False) -> "Gallery":
+        """Begin an empty gallery in a new or empty folder; ``plain``, one of templates in clear.
 
         Raises:
-            UserError: when there is one, the folder cannot be made, or ``dim`` is none.
+            UserError: when there is one, the folder cannot be made, others may read it though it is plain,
+                or ``dim`` is none.
         """
         if keys.set.purpose != "faces" or not 1 <= dim <= 1024:
             raise UserError(
                 f"gallery: a key for {keys.set.purpose}, {dim} dimensions; faces and 1 to 1024 expected"
             )
         gallery = cls(folder, keys)
+        if plain:
+            gallery.files.require_private(())
         with gallery._journal.writing() as append:
             if gallery._members.key:
                 raise UserError(f"{folder}: holds a gallery; name another folder")
             write_private(gallery.folder / PUBLIC_FILE, keys.to_bytes(), replace=True)
             gallery.files.make()
-            append([{"event": "gallery", "set": keys.set.name, "key": keys.fingerprint, "dim": dim}])
+            begun = {"event": "gallery", "set": keys.set.name, "key": keys.fingerprint, "dim": dim}
+            append([{**begun, "templates": TEMPLATES[plain]}])
         return gallery
 
     @classmethod
@@ -88,7 +97,8 @@ class Gallery:
         """Open the gallery of a folder, and remove what a crash left over.
 
         Raises:
-            UserError: when there is none, its journal is damaged, or a file of it is missing or cut.
+            UserError: when there is none, its journal is damaged, a file of it is missing or cut, or others
+                may read it though it is plain.
         """
         journal = folder / JOURNAL_FILE
         # empty, where a machine stopped while it was made
@@ -104,6 +114,8 @@ class Gallery:
                     else f"{folder}: holds no gallery; make one first"
                 )
             gallery.files.check(segments)
+            if gallery._members.plain:
+                gallery.files.require_private(segments)
             gallery.files.sweep(segments, inbox=True)
         return gallery
 
@@ -112,6 +124,12 @@ class Gallery:
         """Dimensions of an embedding."""
         with self._reading() as members:
             return members.dim
+
+    @property
+    def plain(self) -> bool:
+        """Whether templates are in clear."""
+        with self._reading() as members:
+            return members.plain
 
     @property
     def inbox(self) -> Path:
@@ -153,25 +171,27 @@ class Gallery:
             return members.places[person]
 
     def free(self, count: int) -> list[Place]:
-        """Return where the owner is to put the next ``count`` people; it reserves nothing.
+        """Return where the owner is to put ``count`` people: slots that were nobody's; none is reserved.
 
         Raises:
-            UserError: when there is no room.
+            UserError: when there is no room: about 350,000 people, those deleted included.
         """
         with self._reading() as members:
-            return free_places(members.taken(), count, self.keys.set)
+            return free_places(members.used(), count, self.keys.set)
 
     def add(self, path: Path) -> list[str]:
         """Take in the enrolment in a file, which is moved from there, and return the names in it.
 
         Raises:
-            FormatError: for a file that is none, damaged, not signed by the owner, or under another key.
-            UserError: when a name or slot of it is taken, or it was added before; the file stays.
+            FormatError: for a file that is none, in clear where the gallery is not or the other way round,
+                damaged, not signed by the owner, or under another key.
+            UserError: when a name or slot of it is taken, or the slot was another's, or it was added before;
+                the file stays.
         """
         segment, enrolled = self._inspect(path)
         people = dict(zip(enrolled.ids, enrolled.place.slots, strict=True))
         with self._journal.writing() as append:
-            self._require_no(self._members.problem(segment, enrolled.ids), path)
+            self._require_room(path, segment, enrolled.ids)
             self.files.move(path, segment)
             append([{"event": "added", "segment": self._members.line(segment, people)}])
             # they are enrolled: a damaged neighbour or a full disk is for the next one who reads or writes
@@ -220,13 +240,16 @@ class Gallery:
         people = dict(zip(enrolled.ids, enrolled.place.slots, strict=True))
         with self._journal.writing() as append:
             old = [self._named(self._members, name) for name in dict.fromkeys(names)]
-            self._require_no(self._members.problem(segment, enrolled.ids, old), path)
+            self._require_room(path, segment, enrolled.ids, old)
             self.files.move(path, segment)
             self._replace(append, old, segment, people)
             self.files.sweep(self._members.segments.values())
 
     def compact(self, at_least: int = 2) -> None:
-        """Sum up the segments of every block that has ``at_least`` of them; scores stay the same."""
+        """Sum up the segments of every block that has ``at_least`` of them; scores stay the same.
+
+        A sum has at most 4,096 slots, so that its owner can encrypt it anew as one enrolment.
+        """
         with self._journal.writing() as append:
             self._sum_up(append, at_least)
 
@@ -237,8 +260,11 @@ class Gallery:
 
     def _inspect(self, path: Path) -> tuple[Segment, Enrolment]:
         """Check every byte of a received file."""
-        enrolled = inspected(path, self.keys, self.dim)
-        return self.files.described(path, enrolled.place, signed=True), enrolled
+        with self._reading() as members:
+            plain, dim = members.plain, members.dim
+        require_kind(path, plain)
+        enrolled = (inspected_plain if plain else inspected)(path, self.keys, dim)
+        return self.files.described(path, enrolled.place, signed=True, plain=plain), enrolled
 
     def _replace(
         self, append: _Append, old: Sequence[Segment], segment: Segment, people: dict[str, int]
@@ -248,22 +274,23 @@ class Gallery:
 
     def _sum_up(self, append: _Append, at_least: int, only: int | None = None) -> None:
         for block, segments in self._members.blocks().items():
-            if len(segments) < max(at_least, 2) or only not in (None, block):
+            if len(segments) < at_least or only not in (None, block):
                 continue
-            people = {
-                each: slot
-                for one in segments
-                for each, (_, slot) in self._members.people_in(one.name).items()
-            }
-            slots = sorted(slot for each in segments for slot in each.place.slots)
-            target = self.inbox / f"sum-{block}.fpct"
-            write_sum(
-                target, self.keys, [(self.files.path_of(each), each) for each in segments], self._members.dim
-            )
-            summed = self.files.described(target, Place(block, tuple(slots)), signed=False)
-            self.files.move(target, summed)
-            self._replace(append, segments, summed, people)
+            for group in summable(segments):
+                self._sum(append, block, group)
         self.files.sweep(self._members.segments.values())
+
+    def _sum(self, append: _Append, block: int, segments: Sequence[Segment]) -> None:
+        people = {
+            each: slot for one in segments for each, (_, slot) in self._members.people_in(one.name).items()
+        }
+        slots = sorted(slot for each in segments for slot in each.place.slots)
+        target, plain = self.inbox / f"sum-{block}", self._members.plain
+        parts = [(self.files.path_of(each), each) for each in segments]
+        (write_merged if plain else write_sum)(target, self.keys, parts, self._members.dim)
+        summed = self.files.described(target, Place(block, tuple(slots)), signed=False, plain=plain)
+        self.files.move(target, summed)
+        self._replace(append, segments, summed, people)
 
     @staticmethod
     def _named(members: Members, name: str) -> Segment:
@@ -271,7 +298,8 @@ class Gallery:
             raise UserError(f"segment {name[:64]}: not in the gallery; ask again which there are")
         return members.segments[name]
 
-    @staticmethod
-    def _require_no(problem: str | None, path: Path) -> None:
-        if problem:
+    def _require_room(
+        self, path: Path, segment: Segment, ids: Sequence[str], old: Sequence[Segment] = ()
+    ) -> None:
+        if problem := self._members.problem(segment, ids, old) or self._members.given_before(segment, ids):
             raise UserError(f"{path}: {problem}")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.he.matching.asking import Asker
-from fedpriv.he.matching.blinding import directions
 from fedpriv.he.matching.gallery import Gallery
+from fedpriv.he.matching.lengths import weights
 from fedpriv.he.matching.members import Segment
 from fedpriv.he.matching.people import EncryptedProbe, require_id, unit
 from fedpriv.he.matching.places import Place, most_blocks
@@ -23,11 +23,11 @@ from fedpriv.he.users.public_keys import PublicKeys
 
 
 class Matcher:
-    """Holds a gallery's ciphertexts and makes questions of probes; use it in ``with``.
+    """Holds a gallery's templates and makes questions of probes; use it in ``with``.
 
-    A probe is encrypted (:func:`~fedpriv.he.matching.people.read_probe`) or a plain (d,) vector, which is
-    scaled to unit length. Everything that was enrolled or deleted before a call counts in it. Of several
-    threads one is served at a time.
+    A probe is encrypted (:func:`~fedpriv.he.matching.people.read_probe`) or, if the gallery is not plain, a
+    plain (d,) vector, which is scaled to unit length. Everything that was enrolled or deleted before a call
+    counts in it. Of several threads one is served at a time.
     """
 
     def __init__(self, gallery: Gallery, workers: int = 1) -> None:
@@ -47,7 +47,10 @@ class Matcher:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of all ciphertexts held: 33.5 MB for each block of 4,096 people and 128 dimensions."""
+        """Bytes of all templates held.
+
+        For each block of 4,096 people and 128 dimensions 33.5 MB of ciphertexts, or 21 MB of plaintexts.
+        """
         return self._engine.memory_bytes
 
     def refresh(self) -> None:
@@ -67,7 +70,7 @@ class Matcher:
         """Ask who has the best score, if above the threshold; the key holder learns the order of all.
 
         Raises:
-            UserError: when nobody is enrolled, or the probe does not fit.
+            UserError: when nobody is enrolled, the probe does not fit, or it is plain as the gallery is.
         """
         return self._ask("identify", probe, threshold, None)
 
@@ -114,6 +117,8 @@ class Matcher:
 
     def _ask(self, kind: Kind, probe: Probe, threshold: float, people: Sequence[str] | None) -> Question:
         given = _checked(probe, self._gallery.dim, threshold)
+        if self._gallery.plain and not isinstance(given, EncryptedProbe):
+            raise UserError("probe: in clear, and this gallery is plain: nothing would be hidden; encrypt it")
         with self._lock:
             segments, places = self._current()
             for person in people or ():
@@ -124,7 +129,7 @@ class Matcher:
                 raise UserError("gallery: nobody is enrolled; enrol somebody first")
             asked = _places(names)
             blocks = [place.block for place in asked]
-            sums, claims = self._engine.match(given, blocks, directions(self._gallery.dim))
+            sums, claims = self._engine.match(given, blocks, weights(self._gallery.dim))
         empty = []
         for place in asked:
             nobody = np.ones(self._gallery.keys.set.slots, bool)
@@ -166,7 +171,7 @@ class PlainMatcher:
         given = _checked(probe, self._dim, threshold)
         factors = self._products.factors(given)
         sums = [self._products.sum_plain_columns(columns, factors) for columns in self._columns]
-        claims = self._products.claims(factors, directions(self._dim))
+        claims = self._products.claims(factors, weights(self._dim))
         names = {(each.block, slot): str(number) for number, (each, slot) in enumerate(_slots(self._asked))}
         return self._asker.ask(kind, sums, self._asked, self._empty, threshold, claims, names)
 

@@ -4,36 +4,41 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fedpriv.errors import UserError
 from fedpriv.he.matching.places import Place, join_ids, require_id, split_ids
 from fedpriv.he.users.sets import ParameterSet, parameter_set
 from fedpriv.journal import Entry
 
+Templates = Literal["encrypted", "plain"]
+TEMPLATES: tuple[Templates, ...] = get_args(Templates)
+
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A file of ciphertexts that fill some slots of one block; zero in all others.
+    """A file of ciphertexts, or of templates in clear, that fill some slots of one block; zero in all others.
 
     Attributes:
         name: SHA-256 of the file, hexadecimal, which is also its name.
         size: bytes.
         place: the slots it fills, those of deleted people included.
         signed: made by the owner; otherwise the server's sum of others.
+        plain: in clear.
     """
 
     name: str
     size: int
     place: Place
     signed: bool
+    plain: bool = False
 
     @property
     def file(self) -> str:
         """Name in the folder of segments."""
-        return f"{self.name}.fpct"
+        return f"{self.name}.{'fppt' if self.plain else 'fpct'}"
 
 
 class Members:
@@ -43,16 +48,19 @@ class Members:
         key: fingerprint of the key pair; empty before the first line.
         parameters: of the key pair.
         dim: dimensions of an embedding.
+        plain: whether templates are in clear: all or none.
         segments: by name, in the order of their arrival.
         places: block and slot of everybody, by name.
+        given: who was the last to be given each (block, slot), deleted people included.
     """
 
     def __init__(self) -> None:
         """Nothing known yet."""
-        self.key, self.dim = "", 0
+        self.key, self.dim, self.plain = "", 0, False
         self.parameters: ParameterSet
         self.segments: dict[str, Segment] = {}
         self.places: dict[str, tuple[int, int]] = {}
+        self.given: dict[tuple[int, int], str] = {}
         self._people: dict[str, set[str]] = {}
         self._segment_of: dict[str, str] = {}
         self._ever: set[str] = set()
@@ -73,7 +81,12 @@ class Members:
         if event == "gallery" and not self.key:
             parameters = parameter_set(str(entry["set"]))
             key, dim = _digest(entry["key"]), int(entry["dim"])
+            # galleries from before there were plain ones do not say
+            templates = entry.get("templates", "encrypted")
+            if templates not in TEMPLATES:
+                raise ValueError("templates")
             self.parameters, self.key, self.dim = parameters, key, dim
+            self.plain = templates == "plain"
         elif event == "added" and self.key:
             self._check_added(entry["segment"], ())
             self._add(*self._read(entry["segment"]))
@@ -118,9 +131,29 @@ class Members:
             return f"slot {min(clash)} of block {segment.place.block} is taken; ask for free places again"
         return None
 
+    def given_before(self, segment: Segment, ids: Sequence[str]) -> str | None:
+        """Say why people cannot have the slots of a segment: other people had them; None when they can.
+
+        A slot is one person's for ever. Were it given to another, whoever knows people by their slots, as the
+        owner does, would name them by each other's faces, once this gallery was restored from an older copy.
+        Journals from before this rule are read all the same.
+        """
+        block = segment.place.block
+        for person, slot in zip(ids, segment.place.slots, strict=True):
+            if self.given.get((block, slot), person) != person:
+                return f"slot {slot} of block {block} was another person's; ask for free places again"
+        return None
+
     def taken(self) -> list[set[int]]:
         """Return the slots that hold anything, for each block from 0, deleted people's included."""
         found = self._taken(self.segments.values())
+        return [found[block] for block in range(max(found, default=-1) + 1)]
+
+    def used(self) -> list[set[int]]:
+        """Return the slots that were ever given to anybody, for each block from 0."""
+        found = self._taken(self.segments.values())
+        for block, slot in self.given:
+            found[block].add(slot)
         return [found[block] for block in range(max(found, default=-1) + 1)]
 
     def blocks(self) -> dict[int, list[Segment]]:
@@ -162,7 +195,7 @@ class Members:
         if living.block != place.block or not set(living.slots) <= set(place.slots):
             raise ValueError("living")
         ids = split_ids(data["ids"], len(living.slots))
-        segment = Segment(_digest(data["name"]), int(data["bytes"]), place, bool(data["signed"]))
+        segment = Segment(_digest(data["name"]), int(data["bytes"]), place, bool(data["signed"]), self.plain)
         return segment, dict(zip(ids, living.slots, strict=True))
 
     def _check_added(self, data: Entry, old: Collection[Segment]) -> None:
@@ -176,6 +209,7 @@ class Members:
         self._people[segment.name] = set(people)
         for each, slot in people.items():
             self.places[each], self._segment_of[each] = (segment.place.block, slot), segment.name
+            self.given[segment.place.block, slot] = each
 
     def _delete(self, ids: Iterable[str]) -> None:
         for each in ids:

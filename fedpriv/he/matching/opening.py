@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError, UserError
 from fedpriv.he.matching.blinding import FACTOR_BITS, OPENED_UNIT, RAW_FACTOR
+from fedpriv.he.matching.lengths import CLAIMS, require_unit
 from fedpriv.he.matching.places import Place, most_blocks
 from fedpriv.he.matching.question import KINDS, Kind
 from fedpriv.he.users.cipher_reading import CipherReader
@@ -18,9 +19,6 @@ from fedpriv.he.users.keys import UserKeys
 SCORE_STEP = 2.0**-16
 """Raw scores are rounded to it: exact CKKS decryptions give the secret key away (Li and Micciancio
 2021)."""
-
-CLAIM_TOLERANCE = 2.0**-10
-"""Of |p|^2 - 1, and of the random projection of a probe's imaginary part."""
 
 _LARGEST = 2.0 ** (FACTOR_BITS + 2)
 
@@ -85,11 +83,16 @@ def open_question(keys: UserKeys, stream: BinaryIO, source: object, *, raw_score
 
     Raises:
         FormatError: when it is no question, damaged, or under another key.
-        UserError: for raw scores that may not be asked for; for a probe that is not of unit length.
+        UserError: for raw scores that may not be asked for; for a probe that is not of unit length, of which
+            nothing else is opened.
     """
     parameters = keys.set
     reader = CipherReader(
-        stream, keys.public, source=source, most=most_blocks(parameters) + 2, primes=(parameters.primes - 1,)
+        stream,
+        keys.public,
+        source=source,
+        most=most_blocks(parameters) + CLAIMS,
+        primes=(parameters.primes - 1,),
     )
     kind, asked = _read_head(source, reader)
     if kind == "scores" and not raw_scores:
@@ -101,12 +104,12 @@ def open_question(keys: UserKeys, stream: BinaryIO, source: object, *, raw_score
     limit = _LARGEST * OPENED_UNIT
     # all is received, and its checksum right, before anything is decrypted
     received = list(reader)
-    opened = [keys.decrypt_floats(each, limit) / OPENED_UNIT for each in received]
-    for claim in opened[len(asked) :]:
-        _check_claim(claim, asked)
+    if len(received) > len(asked):
+        require_unit(keys, received[len(asked) :])
+    opened = [keys.decrypt_floats(each, limit) / OPENED_UNIT for each in received[: len(asked)]]
     values = {
         (place.block, slot): float(slots[slot])
-        for place, slots in zip(asked, opened, strict=False)
+        for place, slots in zip(asked, opened, strict=True)
         for slot in place.slots
     }
     if kind == "scores":
@@ -135,7 +138,7 @@ def _read_head(source: object, reader: CipherReader) -> tuple[Kind, list[Place]]
         kind: Kind = data["ask"]
         asked = [Place.from_json(each, reader.head.set) for each in data["asked"]]
         blocks = [place.block for place in asked]
-        if kind not in KINDS or type(data["claims"]) is not int or data["claims"] not in (0, 2):
+        if kind not in KINDS or type(data["claims"]) is not int or data["claims"] not in (0, CLAIMS):
             raise ValueError("kind of question")
         if reader.head.count != len(asked) + data["claims"] or not asked or len(set(blocks)) < len(blocks):
             raise ValueError("blocks")
@@ -146,13 +149,6 @@ def _read_head(source: object, reader: CipherReader) -> tuple[Kind, list[Place]]
             source, None, f"no question of a matching server ({error}); check who sent it"
         ) from error
     return kind, asked
-
-
-def _check_claim(claim: NDArray[np.float64], asked: list[Place]) -> None:
-    slots = sorted({slot for place in asked for slot in place.slots})
-    # also refuses NaN
-    if not (np.abs(claim[slots]) <= RAW_FACTOR * CLAIM_TOLERANCE).all():
-        raise UserError("probe: is not a vector of real numbers of length 1, which scores are defined for")
 
 
 def _number(value: object) -> int:

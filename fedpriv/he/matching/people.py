@@ -20,6 +20,7 @@ from fedpriv.he.users.cipher_reading import CipherReader
 from fedpriv.he.users.cipher_writing import CipherStream
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.public_keys import PublicKeys
+from fedpriv.he.users.sets import ParameterSet
 from fedpriv.he.users.shapes import Shape
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "Enrolment",
     "Place",
     "decrypted",
+    "described",
     "encrypted_probe",
     "enrolment",
+    "enrolment_in",
     "new_id",
     "read_enrolment",
     "read_probe",
@@ -85,6 +88,20 @@ def enrolment(
     Only the owner of the secret key makes one: its ciphertexts are seeded, half the size.
 
     Raises:
+        UserError, ValueError: as :func:`described`.
+    """
+    metadata, sorted_place, rows = described(keys.set, place, ids, vectors)
+    columns = np.zeros((rows.shape[1], keys.set.slots))
+    columns[:, list(sorted_place.slots)] = rows.T * SLOT_FRACTION
+    return _sealed(keys, keys, metadata, columns)
+
+
+def described(
+    parameters: ParameterSet, place: Place, ids: Sequence[str], vectors: NDArray[np.floating[Any]]
+) -> tuple[dict[str, Any], Place, NDArray[np.float64]]:
+    """Return an enrolment's metadata, and its place and (n, d) unit rows in the order of slots.
+
+    Raises:
         UserError: for embeddings that :func:`unit` refuses, too many people, or a name that is none.
         ValueError: when names, slots and rows are not as many, or a name or slot is there twice.
     """
@@ -98,33 +115,33 @@ def enrolment(
     metadata = {
         "kind": _ENROLMENT,
         "dim": rows.shape[1],
-        "place": sorted_place.to_json(keys.set.slots),
+        "place": sorted_place.to_json(parameters.slots),
         "ids": join_ids([require_id(ids[index]) for index in order]),
     }
-    columns = np.zeros((rows.shape[1], keys.set.slots))
-    columns[:, list(place.slots)] = rows.T * SLOT_FRACTION
-    return _sealed(keys, keys, metadata, columns)
+    return metadata, sorted_place, rows[order]
 
 
 def read_enrolment(source: object, head: CipherHead) -> Enrolment:
-    """Return what the metadata of a received set says.
+    """Return what the metadata of a received set says; raises as :func:`enrolment_in`."""
+    return enrolment_in(source, head.metadata, head.set, head.count)
+
+
+def enrolment_in(source: object, data: dict[str, Any], parameters: ParameterSet, dim: int) -> Enrolment:
+    """Return what metadata say of an enrolment of ``dim`` dimensions.
 
     Raises:
         FormatError: when it is no enrolment, or says what cannot be.
     """
-    data = head.metadata
     if data.get("kind") != _ENROLMENT or data.keys() != {"kind", "dim", "place", "ids"}:
         raise FormatError(source, None, "no enrolment; name the file of an enrolment")
     try:
-        place = Place.from_json(data["place"], head.set)
+        place = Place.from_json(data["place"], parameters)
         ids = tuple(split_ids(data["ids"], len(place.slots)))
     except ValueError as error:
         raise FormatError(source, None, f"enrolment: {error}") from error
-    if len(ids) > MOST_PEOPLE or type(data["dim"]) is not int or data["dim"] != head.count:
-        raise FormatError(
-            source, None, f"enrolment: {head.count} ciphertexts, one for each dimension expected"
-        )
-    return Enrolment(head.count, place, ids)
+    if len(ids) > MOST_PEOPLE or type(data["dim"]) is not int or data["dim"] != dim:
+        raise FormatError(source, None, f"enrolment: {dim} ciphertexts, one for each dimension expected")
+    return Enrolment(dim, place, ids)
 
 
 def decrypted(keys: UserKeys, stream: BinaryIO, slots: Sequence[int], source: object) -> NDArray[np.float64]:
@@ -144,7 +161,7 @@ def decrypted(keys: UserKeys, stream: BinaryIO, slots: Sequence[int], source: ob
 def encrypted_probe(keys: UserKeys | PublicKeys, vector: NDArray[np.floating[Any]]) -> Iterator[bytes]:
     """Yield the cipher set of one (d,) embedding, scaled to unit length, in every slot.
 
-    With the secret key 14 MB for 128 dimensions; with the public one, as a caller has it, 29 MB.
+    With the secret key 16 MB for 128 dimensions; with the public one, as a caller has it, 31 MB.
 
     Raises:
         UserError: as :func:`unit`.

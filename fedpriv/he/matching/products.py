@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tenseal import sealapi
 
 from fedpriv.errors import UserError
+from fedpriv.he.matching.lengths import TURNED, Claims
 from fedpriv.he.matching.people import SLOT_FRACTION, EncryptedProbe
 from fedpriv.he.parameters import seal_context
 from fedpriv.he.users.evaluation import Evaluation
@@ -25,10 +26,6 @@ from fedpriv.he.users.public_keys import PublicKeys
 
 Probe = EncryptedProbe | NDArray[np.float64]
 """Encrypted, or a plain (d,) unit vector."""
-
-Claims = tuple[Any, Any]
-"""Two ciphertexts about an encrypted probe: its squared length, and a random projection of its imaginary
-part."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class Products:
         context = seal_context(keys.set.seal)
         self._seal, self._encoder = sealapi.Evaluator(context), sealapi.CKKSEncoder(context)
         self._level = list(level_id(keys.set.seal, keys.set.primes))
+        self._turn = sealapi.Plaintext()
+        self._encoder.encode(-1j * TURNED, self._level, 1.0, self._turn)
 
     def factors(self, probe: Probe) -> Factors:
         """Prepare a probe.
@@ -65,41 +64,39 @@ class Products:
         return Factors(False, [self._constant(float(value)) for value in probe])
 
     def plain_columns(self, columns: NDArray[np.float64]) -> list[Any]:
-        """Return operands for (d, n) coordinates that need no secrecy; None for a column of zeros."""
-        return [
-            self.evaluation.floats(np.ascontiguousarray(column) * SLOT_FRACTION) if column.any() else None
-            for column in columns
-        ]
+        """Return operands for (d, n) coordinates that need no secrecy; None for what rounds to zeros."""
+        made = (self.evaluation.floats(np.ascontiguousarray(column) * SLOT_FRACTION) for column in columns)
+        return [None if each.is_zero() else each for each in made]
 
     def sum(self, columns: Sequence[Any], factors: Factors) -> Any:
-        """Return the sum of columns times factors, not rescaled; of two ciphertexts 3 polynomials."""
+        """Return the sum of columns times factors, not rescaled; of two ciphertexts 3 polynomials.
+
+        None for a plain probe of zeros, as a part of one may be.
+        """
         if factors.encrypted:
             return self._total(self._seal.multiply, zip(columns, factors.operands, strict=True))
         return self._sum_plain(columns, factors.operands)
 
     def sum_plain_columns(self, columns: Sequence[Any], factors: Factors) -> Any:
-        """Return the same for plain columns and an encrypted probe; 2 polynomials."""
+        """Return the same for plain columns and an encrypted probe; 2 polynomials, None for zeros."""
         return self._sum_plain(factors.operands, columns)
 
     def claims(self, factors: Factors, weights: NDArray[np.float64]) -> Claims:
-        """Return what an encrypted probe has to prove: |p|^2, and -i <w, p> for real weights w.
-
-        A probe is anybody's ciphertext. Longer than 1, it would raise every score; and with imaginary
-        parts, which no score shows, p^2 could be made 1 at any length: the real part of the second is <w,
-        Im p>, zero for honest probes. Its imaginary part is a projection on a direction that only the
-        server knows.
-        """
+        """Return what :mod:`~fedpriv.he.matching.lengths` asks of an encrypted probe, of (2, d) weights."""
         squares = self.evaluation.add_many(self.evaluation.square(each) for each in factors.operands)
-        turned = self._sum_plain(factors.operands, [self._constant(-1j * weight) for weight in weights])
-        return squares, turned
+        along, beside = (
+            self._sum_plain(factors.operands, [self._constant(float(weight)) for weight in row])
+            for row in weights
+        )
+        across = self.evaluation.add(beside, self.evaluation.multiply_plain(along, self._turn))
+        return squares, along, across
 
-    def _constant(self, value: complex) -> Any:
+    def _constant(self, value: float) -> Any:
         """Return a plaintext with one value in every slot, without an FFT; None where it rounds to 0."""
         if abs(value) * SLOT_FRACTION * self._set.scale < 1:
             return None
         plaintext = sealapi.Plaintext()
-        scaled = value * SLOT_FRACTION
-        self._encoder.encode(scaled, self._level, self._set.scale, plaintext)
+        self._encoder.encode(value * SLOT_FRACTION, self._level, self._set.scale, plaintext)
         return plaintext
 
     def _sum_plain(self, ciphertexts: Iterable[Any], plaintexts: Iterable[Any]) -> Any:
@@ -117,7 +114,7 @@ class Products:
                 begun = True
         except RuntimeError as error:
             raise UserError(f"probe: cannot be multiplied ({error}); encrypt it anew") from error
-        return total
+        return total if begun else None
 
 
 def part(probe: Probe, first: int, last: int) -> Probe:

@@ -26,7 +26,7 @@ class Question:
         kind: ``verify`` one person; ``identify`` the best above the threshold; ``accepted`` all above it;
             ``scores`` raw.
         asked: slots that count, block by block in the order of the ciphertexts.
-        ciphertexts: one for each of ``asked``, then the two claims of an encrypted probe, if it is one.
+        ciphertexts: one for each of ``asked``, then the claims of an encrypted probe, if it is one.
         names: who is in a slot; stays at the server.
     """
 

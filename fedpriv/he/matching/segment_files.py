@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Collection
 from pathlib import Path
 
@@ -31,13 +32,14 @@ class SegmentFiles:
         """Return where the file of a segment is."""
         return self._segments / segment.file
 
-    def described(self, path: Path, place: Place, signed: bool) -> Segment:
-        """Sync a file, take its digest, and return the segment that it is."""
+    def described(self, path: Path, place: Place, signed: bool, plain: bool) -> Segment:
+        """Sync a file, make it the owner's of the process only, and return the segment that it is."""
         with path.open("rb") as file:
+            os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = os.fstat(file.fileno()).st_size
-        return Segment(digest, size, place, signed)
+        return Segment(digest, size, place, signed, plain)
 
     def move(self, path: Path, segment: Segment) -> None:
         """Move a file among the segments, its name there on disk before this returns.
@@ -68,6 +70,18 @@ class SegmentFiles:
                 raise UserError(f"{path}: {error.strerror}; restore it from a copy") from error
             if size != segment.size:
                 raise UserError(f"{path}: {size} bytes, {segment.size} expected; restore it from a copy")
+
+    def require_private(self, segments: Collection[Segment]) -> None:
+        """Refuse templates in clear that others than the owner of the process may read.
+
+        Raises:
+            UserError: naming the folder or file.
+        """
+        folders = (self.inbox.parent, self.inbox, self._segments)
+        for path in (*folders, *(self.path_of(each) for each in segments)):
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
+            if mode & 0o077:
+                raise UserError(f"{path}: mode {mode:04o} lets others at faces in clear; run chmod go= on it")
 
     def sweep(self, segments: Collection[Segment], inbox: bool = False) -> None:
         """Remove every file that is none of these segments', and with ``inbox`` what was being received."""

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
+from fedpriv.he.matching.columns import Columns, EncryptedColumns, PlainColumns
 from fedpriv.he.matching.gallery import Gallery
+from fedpriv.he.matching.lengths import Claims
 from fedpriv.he.matching.members import Segment
-from fedpriv.he.matching.products import Claims, Probe, Products
-from fedpriv.he.matching.reading import read_columns
+from fedpriv.he.matching.products import Probe, Products
 
 
 class Share:
@@ -23,9 +24,9 @@ class Share:
     def __init__(self, gallery: Gallery, first: int, last: int) -> None:
         """Hold nothing yet; see :meth:`refresh`."""
         self.products = Products(gallery.keys)
-        self._gallery, self._first, self._last = gallery, first, last
+        self._gallery, self._dimensions = gallery, range(first, last)
         self._names: dict[int, list[str]] = {}
-        self._columns: dict[int, list[Any]] = {}
+        self._columns: dict[int, Columns] = {}
 
     @property
     def blocks(self) -> list[int]:
@@ -34,15 +35,8 @@ class Share:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the ciphertexts held, 2 polynomials of 64-bit words each."""
-        parameters = self._gallery.keys.set
-        return (
-            len(self._columns)
-            * (self._last - self._first)
-            * 16
-            * parameters.primes
-            * parameters.seal.poly_degree
-        )
+        """Bytes of the templates held."""
+        return sum(each.memory_bytes for each in self._columns.values())
 
     def refresh(self) -> None:
         """Read what was added, and what remains of blocks that somebody left.
@@ -53,7 +47,8 @@ class Share:
         """
         wanted = self._gallery.segments()
         for block in self._columns.keys() - wanted.keys():
-            del self._columns[block], self._names[block]
+            del self._columns[block]
+            self._names.pop(block, None)
         for block, segments in wanted.items():
             if self._names.get(block) != [each.name for each in segments]:
                 self._bring_up(block, segments)
@@ -63,37 +58,29 @@ class Share:
     ) -> tuple[dict[int, Any], Claims | None]:
         """Return the sums over these dimensions for some blocks, and an encrypted probe's claims.
 
-        ``weights``, one for each of these dimensions, are those of :meth:`Products.claims`.
+        A sum is None where the probe, or the people, are zero in all these dimensions. ``weights``, (2,
+        dimensions) for these dimensions, are those of :meth:`Products.claims`.
         """
         factors = self.products.factors(probe)
         claims = self.products.claims(factors, weights) if factors.encrypted else None
-        return {block: self.products.sum(self._columns[block], factors) for block in blocks}, claims
+        return {block: self._columns[block].sum(factors) for block in blocks}, claims
 
     def _bring_up(self, block: int, segments: Sequence[Segment]) -> None:
-        known = self._names.get(block, [])
+        # interrupted in the middle, it is begun anew the next time
+        known = self._names.pop(block, [])
         names = [each.name for each in segments]
         fresh = not known or names[: len(known)] != known
         if fresh:
-            self._columns.pop(block, None)
-            self._names.pop(block, None)
+            made: type[Columns] = PlainColumns if self._gallery.plain else EncryptedColumns
+            self._columns[block] = made(self._gallery, self.products, self._dimensions)
         for segment in segments if fresh else segments[len(known) :]:
             try:
-                self._add(block, segment)
+                self._columns[block].add(segment)
             except UserError:
                 self._columns.pop(block, None)
-                self._names.pop(block, None)
                 # it may have been replaced and removed since the journal was read
                 if segment in self._gallery.segments().get(block, []):
                     raise
                 self.refresh()
                 return
         self._names[block] = names
-
-    def _add(self, block: int, segment: Segment) -> None:
-        path, keys = self._gallery.files.path_of(segment), self._gallery.keys
-        read = read_columns(path, keys, segment, self._gallery.dim, range(self._first, self._last))
-        held = self._columns.get(block)
-        evaluation = self.products.evaluation
-        self._columns[block] = (
-            read if held is None else [evaluation.add(one, two) for one, two in zip(held, read, strict=True)]
-        )

@@ -1,16 +1,34 @@
-"""Segments of one block, summed up into one file and never in memory as a whole."""
+"""Segments of one block, summed up into one file; ciphertexts never in memory as a whole."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedpriv.he.matching.members import Segment
+from fedpriv.he.matching.places import MOST_PEOPLE
 from fedpriv.he.matching.reading import open_segment
 from fedpriv.he.users.cipher_heads import CipherHead
 from fedpriv.he.users.cipher_writing import CipherWriter
 from fedpriv.he.users.evaluation import Evaluation
 from fedpriv.he.users.public_keys import PublicKeys
 from fedpriv.he.users.shapes import Shape
+
+
+def summable(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """Yield runs of two and more segments, in the order given, of at most 4,096 slots together.
+
+    An owner can encrypt anew no more at once. When each run is summed up, a block of 8,192 slots has
+    at most 3 segments left: two neighbours have more than 4,096.
+    """
+    run: list[Segment] = []
+    for each in segments:
+        if sum(len(one.place.slots) for one in (*run, each)) > MOST_PEOPLE:
+            if len(run) > 1:
+                yield run
+            run = []
+        run.append(each)
+    if len(run) > 1:
+        yield run
 
 
 def write_sum(target: Path, keys: PublicKeys, parts: Sequence[tuple[Path, Segment]], dim: int) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fedpriv.errors import UserError
 from fedpriv.he.matching.gallery import Gallery
-from fedpriv.he.matching.products import Claims, Probe, part
+from fedpriv.he.matching.lengths import Claims
+from fedpriv.he.matching.products import Probe, part
 from fedpriv.he.matching.share import Share
 from fedpriv.he.users.evaluation import Evaluation
 from fedpriv.he.users.public_keys import PUBLIC_FILE, PublicKeys
@@ -66,14 +67,17 @@ class Workers:
         """As :meth:`Share.match`, over all dimensions."""
         wanted = list(blocks)
         answers = self._ask(
-            [("match", part(probe, *each), wanted, weights[slice(*each)]) for each in self._ranges]
+            [("match", part(probe, *each), wanted, weights[:, slice(*each)]) for each in self._ranges]
         )
-        loaded = [[self._evaluation.load(body, shape) for shape, body in answer] for answer in answers]
-        totals = [self._evaluation.add_many(each) for each in zip(*loaded, strict=True)]
+        parts = zip(*answers, strict=True)
+        # a probe, or people, may be zero in all dimensions of one process, and are in none of all
+        loaded = ((self._evaluation.load(each[1], each[0]) for each in some if each) for some in parts)
+        totals = [self._evaluation.add_many(each) for each in loaded]
         sums = dict(zip(wanted, totals, strict=False))
         if len(totals) == len(sums):
             return sums, None
-        return sums, (totals[-2], totals[-1])
+        squares, along, across = totals[len(sums) :]
+        return sums, (squares, along, across)
 
     def close(self) -> None:
         """End the processes."""
@@ -127,5 +131,7 @@ def _answer(share: Share, question: tuple[Any, ...]) -> Any:
         case ("match", probe, blocks, weights):
             sums, claims = share.match(probe, blocks, weights)
             found = [*(sums[block] for block in blocks), *(claims or ())]
-            return [(evaluation.shape(each), evaluation.dump(each)) for each in found]
+            return [
+                None if each is None else (evaluation.shape(each), evaluation.dump(each)) for each in found
+            ]
     raise ValueError(question[0])

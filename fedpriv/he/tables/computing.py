@@ -1,9 +1,8 @@
 """What the server does: sums of products of encrypted columns, with public keys only."""
 
+import hashlib
 import itertools
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from fedpriv.errors import FormatError, UserError
 from fedpriv.he.tables.packing import Packing
 from fedpriv.he.tables.plan import Block, Factor, TablePlan, require_room, shared_schema
 from fedpriv.he.tables.polynomials import Coefficients
+from fedpriv.he.tables.processes import in_processes
 from fedpriv.he.tables.schema import Schema
 from fedpriv.he.users.bodies import Bodies
-from fedpriv.he.users.cipher_heads import CipherHead
+from fedpriv.he.users.cipher_heads import HEAD_BYTES, MOST_METADATA, CipherHead
 from fedpriv.he.users.cipher_reading import CipherReader, open_ciphers
 from fedpriv.he.users.cipher_writing import CipherWriter
 from fedpriv.he.users.evaluation import Evaluation
@@ -26,9 +26,9 @@ MOST_TABLES = 100
 MOST_CIPHERTEXTS = 1 << 24
 RESULT_PRIMES = 2
 FLOOD_PRIMES, FLOOD_LOG2 = 3, 74
-"""Level and width of the noise that hides what products leave. That is below 2^18 for one chunk at that
-level, as measured with values as large as they may be, and so below 2^30 for MOST_CHUNKS: a statistical
-distance of at most N 2^(18 - 73) = 2^-41 a ciphertext for one chunk, 2^-29 for all."""
+"""Level and width of the noise that hides what products leave. That is below 2^19 for one chunk at that
+level, as measured with values as large as they may be, and so below 2^31 for MOST_CHUNKS: a statistical
+distance of at most N 2^(19 - 73) = 2^-40 a ciphertext for one chunk, 2^-28 for all."""
 
 _MOST_AT_ONCE = 256
 """Running sums in memory, 1.5 MB each."""
@@ -41,12 +41,12 @@ class Opened:
     Attributes:
         schema: that they share.
         identities: of the tables.
-        chunks: of all together.
+        chunks: of rows, of each.
     """
 
     schema: Schema
     identities: tuple[str, ...]
-    chunks: int
+    chunks: tuple[int, ...]
 
 
 def inspect(tables: Sequence[Path], keys: PublicKeys) -> Opened:
@@ -60,18 +60,18 @@ def inspect(tables: Sequence[Path], keys: PublicKeys) -> Opened:
         raise UserError(f"tables: {len(tables)}, name 1 to {MOST_TABLES}")
     schemas: list[tuple[object, Schema]] = []
     identities: dict[str, Path] = {}
-    chunks = 0
+    chunks: list[int] = []
     for path in tables:
         with open_ciphers(path, keys, most=MOST_CIPHERTEXTS) as reader:
             schema, identity = table_head(path, reader)
             schemas.append((path, schema))
-            chunks += reader.head.count // len(TablePlan(schema).factors)
+            chunks.append(reader.head.count // len(TablePlan(schema).factors))
         if identity in identities:
             raise UserError(f"{path}: is the same table as {identities[identity]}; name it once")
         identities[identity] = path
     schema = shared_schema(schemas)
-    require_room(schema, keys.set, chunks)
-    return Opened(schema, tuple(identities), chunks)
+    require_room(schema, keys.set, sum(chunks))
+    return Opened(schema, tuple(identities), tuple(chunks))
 
 
 def table_head(source: object, reader: CipherReader) -> tuple[Schema, str]:
@@ -92,6 +92,29 @@ def table_head(source: object, reader: CipherReader) -> tuple[Schema, str]:
     return schema, identity
 
 
+def bytes_of_result(tables: Sequence[Path], keys: PublicKeys, pairs: bool, scores: bool) -> int:
+    """Return how many bytes the result of some tables has at most, by their headers alone.
+
+    Args:
+        tables: encrypted under ``keys``.
+        keys: public.
+        pairs: see :func:`write_sums`.
+        scores: whether those of rows are wanted instead of sums.
+
+    Raises:
+        UserError: when one is no table, or has no pairs of columns.
+    """
+    chunks, blocks = 0, 0
+    for path in tables:
+        with path.open("rb") as file:
+            reader = CipherReader(file, keys, source=path, most=MOST_CIPHERTEXTS)
+        plan = TablePlan(table_head(path, reader)[0])
+        chunks += reader.head.count // len(plan.factors)
+        blocks = max(blocks, 0 if scores else len(plan.blocks(pairs)))
+    each = Bodies(keys.set, Shape(2, RESULT_PRIMES)).size
+    return HEAD_BYTES + MOST_METADATA + (chunks if scores else blocks) * each + hashlib.sha256().digest_size
+
+
 def write_sums(path: Path, tables: Sequence[Path], keys: PublicKeys, pairs: bool, workers: int = 1) -> int:
     """Write the encrypted sums over all rows of all tables; return how many ciphertexts.
 
@@ -105,7 +128,7 @@ def write_sums(path: Path, tables: Sequence[Path], keys: PublicKeys, pairs: bool
         tables: encrypted under ``keys``, of one schema.
         keys: public.
         pairs: whether for pairs of columns, too: covariance, correlation, weighted means.
-        workers: processes. SEAL's binding holds Python's lock, so that threads gain nothing.
+        workers: processes.
 
     Raises:
         UserError: as :func:`inspect`, and for a damaged table.
@@ -117,7 +140,7 @@ def write_sums(path: Path, tables: Sequence[Path], keys: PublicKeys, pairs: bool
         "schema": found.schema.to_json(),
         "tables": list(found.identities),
         "pairs": pairs,
-        "chunks": found.chunks,
+        "chunks": sum(found.chunks),
     }
     head = CipherHead(keys.set, keys.fingerprint, Shape(2, RESULT_PRIMES), len(blocks), metadata, False)
     with CipherWriter(path, head) as writer:
@@ -135,12 +158,9 @@ def _all_sums(
         for part in parts:
             yield from block_sums(tables, keys, schema, part)
         return
-    # fresh interpreters: a fork of a process with threads, as a service is, may hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        work = [pool.submit(_worker, list(tables), keys.to_bytes(), schema.to_json(), part) for part in parts]
-        for each in work:
-            yield from each.result()
+    calls = [(list(tables), keys.to_bytes(), schema.to_json(), part) for part in parts]
+    for bodies in in_processes(_worker, calls, workers):
+        yield from bodies
 
 
 def _worker(tables: list[Path], key: bytes, schema: dict[str, Any], blocks: list[Block]) -> list[bytes]:

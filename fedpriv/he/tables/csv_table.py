@@ -1,7 +1,8 @@
 """CSV as people have it, read strictly: every cell is a number, missing, or named by line and column.
 
-Known dialects: comma, semicolon or tab; LF, CRLF or lone CR; quoted cells; a byte-order mark; the usual
-spellings of a missing cell (:data:`MISSING`). Text is UTF-8.
+Known dialects: comma, semicolon or tab, perhaps named by a first line ``sep=;`` and perhaps at the end of
+lines, too; LF, CRLF or lone CR; quoted cells; a byte-order mark; the usual spellings of a missing cell
+(:data:`MISSING`); a first column without a name, which holds row numbers. Text is UTF-8.
 """
 
 import csv
@@ -21,6 +22,10 @@ MOST_COLUMNS = 512
 LARGEST_EXPONENT = 30
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
+_WITH_COMMAS = re.compile(r"[+-]?(?=.*[0-9])[0-9.]*,[0-9.,]*")
+_DECLARED = re.compile(r'[\r\n]*"?sep=([,;\t])"?[ ,;\t]*(?=[\r\n])', re.IGNORECASE)
+_QUOTED = re.compile(r'(?<![^,;\t\r\n ])"(?:[^"]|"")*"')
+_LONGEST_HEADER = 1 << 20
 _LONGEST_NUMBER = 60
 _LONGEST_CELL = 4096
 
@@ -34,12 +39,14 @@ class CsvTable:
         names: of the columns, stripped.
         columns: for each its cells, stripped; None where missing.
         lines: of the file, in which each row ends, from 1.
+        numbered: whether the file has a first column without a name, which is left out.
     """
 
     source: Path
     names: tuple[str, ...]
     columns: tuple[list[str | None], ...]
     lines: list[int]
+    numbered: bool = False
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -61,6 +68,22 @@ class CsvTable:
         """Tell whether no cell of a column is a number, though some are there."""
         cells = [cell for cell in self.columns[column] if cell is not None]
         return bool(cells) and not any(_NUMBER.fullmatch(cell) for cell in cells)
+
+    def require_no_commas(self, column: int) -> None:
+        """Refuse a column of text whose every cell is a number but for its commas, decimal or of thousands.
+
+        Raises:
+            FormatError: naming its first cell.
+        """
+        found = [(row, cell) for row, cell in self._cells(column) if cell is not None]
+        if found and all(_WITH_COMMAS.fullmatch(cell) for _, cell in found):
+            row, cell = found[0]
+            raise self.refuse(
+                row,
+                column,
+                f"{cell[:40]!r} has a comma, which no number has; write 1.5 for 1,5 and 1234 for 1,234, or "
+                f"name the columns to take (--columns)",
+            )
 
     def numbers(self, column: int) -> list[Decimal | None]:
         """Return the exact values of a column.
@@ -88,11 +111,20 @@ class CsvTable:
         return value
 
 
+def level_of(cell: str) -> str:
+    """Return the group that a cell names: 1, 1.0 and 1.00 are one, every other text is its own."""
+    if "." in cell and _NUMBER.fullmatch(cell) and cell[-1] in "0.":
+        return cell.rstrip("0").rstrip(".") or "0"
+    return cell
+
+
 def read_table(path: Path) -> CsvTable:
     """Read a CSV file with a header.
 
     Edge cases:
         - Empty lines are skipped, as pandas does.
+        - A first column without a name, as pandas writes its index, is left out; so is a last one without
+          name and values, which a delimiter at the end of every line makes.
         - Columns whose names are the same but for case, spaces and punctuation are refused.
 
     Raises:
@@ -100,13 +132,14 @@ def read_table(path: Path) -> CsvTable:
             cells than the header, a quotation mark that never ends.
     """
     text = _text(path)
-    first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
-    delimiter = max(",;\t", key=first.count)
+    declared = _DECLARED.match(text)
+    delimiter = declared[1] if declared else _delimiter(text)
     # line ends of any kind end a row, and are kept as they are within quotation marks
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
     )
     names: tuple[str, ...] | None = None
+    header = 0
     columns: list[list[str | None]] = []
     lines: list[int] = []
     try:
@@ -121,8 +154,11 @@ def read_table(path: Path) -> CsvTable:
                     f"a cell of {longest} characters, at most {_LONGEST_CELL}; mend it",
                     "line",
                 )
+            if declared:
+                declared = None
+                continue
             if names is None:
-                names = _header(path, reader.line_num, row)
+                names, header = _header(path, reader.line_num, row), reader.line_num
                 columns = [[] for _ in names]
                 continue
             if len(row) != len(names):
@@ -140,7 +176,7 @@ def read_table(path: Path) -> CsvTable:
         raise FormatError(path, reader.line_num, f"is no CSV: {error}", "line") from error
     if names is None or not lines:
         raise UserError(f"{path}: has no rows below a header; name a CSV file with a header line")
-    return CsvTable(path, names, tuple(columns), lines)
+    return _named(path, header, names, columns, lines)
 
 
 def spelled(name: str) -> str:
@@ -149,19 +185,39 @@ def spelled(name: str) -> str:
     return kept or name.strip().casefold()
 
 
+def _delimiter(text: str) -> str:
+    """Return the delimiter that the header has most of, outside quotation marks."""
+    header = re.split(r"[\r\n]", _QUOTED.sub("", text[:_LONGEST_HEADER].lstrip("\r\n")), maxsplit=1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _named(
+    path: Path, line: int, names: tuple[str, ...], columns: list[list[str | None]], lines: list[int]
+) -> CsvTable:
+    """Return the table without the columns at its ends that have no name."""
+    first, last = not names[0], len(names)
+    if not names[-1]:
+        if any(cell is not None for cell in columns[-1]):
+            raise FormatError(path, line, f"column {last}: '' is no name; give it one", "line")
+        last -= 1
+    return CsvTable(path, names[first:last], tuple(columns[first:last]), lines, first)
+
+
 def _header(path: Path, line: int, row: list[str]) -> tuple[str, ...]:
     names = tuple(cell.strip() for cell in row)
     if len(names) > MOST_COLUMNS:
         raise FormatError(path, line, f"{len(names)} columns, at most {MOST_COLUMNS}", "line")
     seen: dict[str, str] = {}
     for number, name in enumerate(names, 1):
+        if not name and number in (1, len(names)) and any(names):
+            continue
         if not name or not name.isprintable() or len(name) > 100:
             raise FormatError(path, line, f"column {number}: {name[:40]!r} is no name; give it one", "line")
         if (before := seen.setdefault(spelled(name), name)) is not name:
             raise FormatError(
                 path, line, f"columns {before!r} and {name!r} have one name; rename one", "line"
             )
-    if all(_NUMBER.fullmatch(name) for name in names):
+    if all(_NUMBER.fullmatch(name) for name in names if name):
         raise FormatError(path, line, "has numbers where a header should be; add a line of names", "line")
     return names
 

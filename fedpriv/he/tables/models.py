@@ -7,7 +7,6 @@ The score of a row is b + sum_j w_j x_j, with v_j in the place of x_j where the 
 in the encrypted x' = (x 10^d - o) m and m. Factors are rounded to multiples of 2^-f, f as large as fits.
 """
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +31,7 @@ class TableModel:
         kind: ``linear`` or ``logistic``, whose sigmoid is taken of the opened score.
         intercept: b.
         coefficients: w by name of column.
-        impute: v by name of column; where there is none, the middle of the column's bounds.
+        impute: v by name of column; where there is none, the middle of the column's given bounds.
     """
 
     kind: str
@@ -93,8 +92,9 @@ def in_integers(model: TableModel, schema: Schema, plain_modulus: int) -> Intege
     The score is off by at most (1 + sum_j (reach_j + 1)) 2^(-f-1).
 
     Raises:
-        UserError: for a coefficient of a column that the table does not have, and when scores would leave
-            fewer than 16 bits after the point.
+        UserError: for a coefficient of a column that the table does not have, or whose missing cells have no
+            value; when scores would leave fewer than 16 bits after the point; and when no coefficient is as
+            large as the last bit.
     """
     values, masks = ([Fraction(0)] * len(schema.columns) for _ in range(2))
     constant = model.intercept
@@ -106,6 +106,12 @@ def in_integers(model: TableModel, schema: Schema, plain_modulus: int) -> Intege
             raise UserError(f"coefficients: column {name!r} is there twice")
         seen.add(place)
         column = schema.columns[place]
+        if place not in impute and not column.given:
+            # the middle of drafted bounds is 0, which is nobody's age
+            raise UserError(
+                f"impute: nothing for missing cells of column {column.name!r}; give impute.{column.name}, or "
+                f"encrypt with its --bounds"
+            )
         missing = impute.get(place, Fraction(column.offset, column.unit))
         constant += weight * missing
         values[place] = weight / column.unit
@@ -118,16 +124,25 @@ def in_integers(model: TableModel, schema: Schema, plain_modulus: int) -> Intege
     )
     slack = 1 + sum(column.reach + 1 for column in schema.columns)
     room = Fraction(plain_modulus // 2 - slack) / reach
-    bits = min(MOST_BITS, math.floor(math.log2(room)) - 1) if room > 0 else 0
+    bits = min(MOST_BITS, _log2(room) - 1) if room > 0 else 0
     if bits < LEAST_BITS:
         raise UserError("model: scores are too large for its integers; scale the coefficients down")
+    factors = tuple(round(value * (1 << bits)) for value in values)
+    if not any(factors):
+        raise UserError("coefficients: all are too small for its integers; scale the coefficients up")
     return IntegerModel(
         model.kind,
         bits,
         round(constant * (1 << bits)),
-        tuple(round(value * (1 << bits)) for value in values),
+        factors,
         tuple(round(mask * (1 << bits)) for mask in masks),
     )
+
+
+def _log2(number: Fraction) -> int:
+    """Return floor(log2 number), of numbers beyond float64, too."""
+    bits = number.numerator.bit_length() - number.denominator.bit_length()
+    return bits if number >= Fraction(2) ** bits else bits - 1
 
 
 def _object(path: Path, field: str, found: dict[str, Any]) -> dict[str, Any]:

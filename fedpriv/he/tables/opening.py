@@ -40,6 +40,21 @@ class ResultHead:
     chunks: int
 
 
+def kind_of(path: Path, keys: PublicKeys) -> str:
+    """Return what a result holds by its own word: ``sums`` or ``scores``.
+
+    Raises:
+        UserError: when it is no result, or under another key.
+    """
+    with open_ciphers(path, keys, most=MOST_CIPHERTEXTS) as reader:
+        kind = reader.head.metadata.get("kind")
+    if kind == "table":
+        raise FormatError(path, None, "is a table, not a result; have it computed: `fedpriv stats compute`")
+    if kind not in ("sums", "scores"):
+        raise FormatError(path, None, "is no result of `fedpriv stats compute`")
+    return str(kind)
+
+
 def read_values(path: Path, keys: PublicKeys, opens: Open) -> tuple[ResultHead, list[Integers]]:
     """Open a result: what the targets of each block hold, for :func:`fedpriv.he.tables.sums.gather`.
 

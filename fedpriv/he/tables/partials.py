@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedpriv.errors import FormatError, UserError
-from fedpriv.he.key_files import read_public, write_private
+from fedpriv.he.key_files import read_public
 from fedpriv.he.ring import add, negate
 from fedpriv.he.tables.computing import MOST_CIPHERTEXTS, RESULT_PRIMES
 from fedpriv.he.tables.opening import ResultHead, result_head
@@ -25,6 +25,7 @@ from fedpriv.he.tables.packing import Packing
 from fedpriv.he.tables.plan import TablePlan
 from fedpriv.he.tables.polynomials import Coefficients
 from fedpriv.he.tables.release import PrivateRelease
+from fedpriv.he.tables.scoring import scores_head
 from fedpriv.he.tables.sums import Integers
 from fedpriv.he.users.bodies import polynomials
 from fedpriv.he.users.cipher_reading import open_ciphers
@@ -69,24 +70,25 @@ def read_head(path: Path, keys: PublicKeys) -> ResultHead:
         return result_head(path, reader)
 
 
-def write_partial(
-    path: Path, result: Path, share: UserShare, noise: Sequence[Integers] | None = None
-) -> None:
-    """Write a holder's answer for a result, mode 0600: with those of all others it opens the result.
+def partial_of(result: Path, share: UserShare, noise: Sequence[Integers] | None = None) -> bytes:
+    """Return a holder's answer for a result: with those of all others it opens the result.
 
     Args:
-        path: of the answer.
-        result: of the server.
+        result: of the server, sums or scores.
         share: of the holder.
         noise: for each block's targets, added before anybody sees a sum; see :meth:`PrivateRelease.noise`.
 
     Raises:
-        UserError: when the result cannot be read, is under another key, or the answer cannot be written.
+        UserError: when the result cannot be read, is under another key, or holds scores and there is noise.
     """
     with open_ciphers(result, share.public, most=MOST_CIPHERTEXTS, primes=(RESULT_PRIMES,)) as reader:
-        head = result_head(result, reader)
-        adding = _Adding(share.public, head, noise) if noise is not None else None
-        made = []
+        adding, made = None, []
+        if noise is not None:
+            adding = _Adding(share.public, result_head(result, reader), noise)
+        elif reader.head.metadata.get("kind") == "scores":
+            scores_head(result, reader)
+        else:
+            result_head(result, reader)
         for place, ciphertext in enumerate(reader):
             answer = share.partial(ciphertext, NOISE_LOG2)
             made.append(answer if adding is None else adding.added(place, ciphertext, answer))
@@ -101,7 +103,7 @@ def write_partial(
         size,
         len(made),
     ) + b"".join(made)
-    write_private(path, content + hashlib.sha256(content).digest())
+    return content + hashlib.sha256(content).digest()
 
 
 def read_partial(path: Path, result: Path, keys: PublicKeys) -> Partial:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fedpriv.errors import FormatError, UserError
 from fedpriv.he.tables.packing import ACROSS, Packing
-from fedpriv.he.tables.schema import Schema
+from fedpriv.he.tables.schema import Column, Schema
 from fedpriv.he.users.sets import ParameterSet
 
 MOST_CHUNKS = 4096
@@ -128,10 +128,15 @@ def require_room(schema: Schema, parameters: ParameterSet, chunks: int) -> None:
         if rows * column.reach**2 > most:
             raise UserError(
                 f"column {column.name!r}: sums of products over {rows} rows may reach "
-                f"{rows * column.reach**2:.3g}, and {most:.3g} fit; keep fewer decimals (--decimals "
-                f"{column.name}={max(column.decimals - 2, 0)}) or give closer bounds (--bounds "
-                f"{column.name}=LOW:HIGH)"
+                f"{rows * column.reach**2:.3g}, and {most:.3g} fit; give closer bounds "
+                f"(--bounds {column.name}=LOW:HIGH), {_fewer_decimals(column)}or leave it out (--columns)"
             )
+
+
+def _fewer_decimals(column: Column) -> str:
+    if not column.decimals:
+        return ""
+    return f"keep fewer decimals (--decimals {column.name}={max(column.decimals - 2, 0)}), "
 
 
 def shared_schema(found: list[tuple[object, Schema]]) -> Schema:

@@ -15,13 +15,14 @@ from typing import Any
 from fedpriv.errors import FormatError, UserError
 from fedpriv.he.key_files import read_public
 from fedpriv.he.strict_json import parse_object
-from fedpriv.he.tables.csv_table import MOST_COLUMNS, spelled
+from fedpriv.he.tables.csv_table import MOST_COLUMNS, level_of, spelled
 
 MOST_DECIMALS = 12
 MOST_LEVELS = 256
 MOST_EDGES = 257
 LARGEST = 1 << 56
 """Magnitude of bounds and edges, in units of a column."""
+_VERSION = 2
 _MOST_BYTES = 50_000
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,12})?")
 
@@ -37,7 +38,8 @@ class Column:
         high: public upper bound, likewise.
         edges: of the histogram's bins, in the same units, ascending; bin b is [edge b, edge b + 1), the last
             one closed. Empty for no histogram.
-        given: whether people gave the bounds; otherwise they were taken from the values, and tell of them.
+        given: whether people gave the bounds; otherwise cells did, and they tell of them.
+        fixed: whether people gave the decimals; likewise.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Column:
     high: int
     edges: tuple[int, ...] = ()
     given: bool = False
+    fixed: bool = False
 
     @property
     def offset(self) -> int:
@@ -74,13 +77,15 @@ class Schema:
     Attributes:
         columns: that statistics are of.
         group: name of the column that rows are grouped by; "" for none.
-        levels: its values, in order; a row with another, or none, counts for the whole table only.
+        levels: its values, in order; a row with none counts for the whole table only.
+        named: whether people named the levels; otherwise cells did, and they tell of them.
         pairs: whether sums over pairs of columns can be computed: covariance, correlation, weighted means.
     """
 
     columns: tuple[Column, ...]
     group: str = ""
     levels: tuple[str, ...] = field(default=())
+    named: bool = False
     pairs: bool = True
 
     @property
@@ -102,7 +107,7 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; integers stay exact."""
-        return {"version": 1, **asdict(self)}
+        return {"version": _VERSION, **asdict(self)}
 
     def save(self, path: Path) -> None:
         """Write it, for the other owners of a pool.
@@ -144,28 +149,42 @@ class Schema:
 
 
 def _schema(content: Any) -> Schema:
-    if set(content) != {"version", "columns", "group", "levels", "pairs"} or content["version"] != 1:
-        raise ValueError("fields or version are not known")
+    fields = {"version", "columns", "group", "levels", "named", "pairs"}
+    if content["version"] != _VERSION or set(content) != fields:
+        raise ValueError(f"fields or version are not known, this program reads version {_VERSION}")
     columns = tuple(_column(each) for each in content["columns"])
-    group, levels, pairs = content["group"], tuple(content["levels"]), content["pairs"]
-    if not (isinstance(group, str) and all(isinstance(each, str) for each in levels) and type(pairs) is bool):
+    group, levels, named, pairs = content["group"], content["levels"], content["named"], content["pairs"]
+    if not (
+        isinstance(group, str)
+        and isinstance(levels, list | tuple)
+        and all(isinstance(each, str) for each in levels)
+        and type(named) is bool
+        and type(pairs) is bool
+    ):
         raise ValueError("group, levels or pairs")
-    return Schema(columns, group, levels, pairs)
+    return Schema(columns, group, tuple(levels), named, pairs)
 
 
 def _column(content: Mapping[str, Any]) -> Column:
     edges = tuple(content["edges"])
     numbers = (content["decimals"], content["low"], content["high"], *edges)
     if (
-        len(content) != 6
+        len(content) != 7
         or type(content["given"]) is not bool
+        or type(content["fixed"]) is not bool
         or not all(type(each) is int and abs(each) <= LARGEST for each in numbers)
     ):
         raise ValueError("numbers of a column")
     if not isinstance(content["name"], str):
         raise TypeError("name of a column")
     return Column(
-        content["name"], content["decimals"], content["low"], content["high"], edges, content["given"]
+        content["name"],
+        content["decimals"],
+        content["low"],
+        content["high"],
+        edges,
+        content["given"],
+        content["fixed"],
     )
 
 
@@ -185,7 +204,7 @@ def _check(schema: Schema) -> None:
     fine = all(each and each.isprintable() and len(each) <= 100 for each in levels)
     if (
         not fine
-        or len(set(levels)) != len(levels)
+        or len({level_of(each) for each in levels}) != len(levels)
         or len(levels) > MOST_LEVELS
         or bool(levels) != bool(schema.group)
     ):
@@ -198,7 +217,7 @@ def require_small(schema: Schema) -> None:
     Raises:
         UserError: saying so.
     """
-    size = len(json.dumps(schema.to_json()))
+    size = len(json.dumps(schema.to_json(), separators=(",", ":")))
     if size > _MOST_BYTES:
         raise UserError(
             f"columns, levels and bins: {size} bytes of names and numbers, at most {_MOST_BYTES}; leave "

@@ -1,6 +1,7 @@
-"""Scores of encrypted rows: one ciphertext for each chunk of rows, opened by the key's holder."""
+"""Scores of encrypted rows: a ciphertext for each chunk of rows of each table, opened by the key's holder."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fedpriv.he.tables.packing import ACROSS, Packing
 from fedpriv.he.tables.plan import MOST_CHUNKS, Block, Factor, TablePlan
 from fedpriv.he.tables.polynomials import Coefficients
 from fedpriv.he.users.cipher_heads import CipherHead
-from fedpriv.he.users.cipher_reading import open_ciphers
+from fedpriv.he.users.cipher_reading import CipherReader, open_ciphers
 from fedpriv.he.users.cipher_writing import CipherWriter
 from fedpriv.he.users.evaluation import Evaluation
 from fedpriv.he.users.public_keys import PublicKeys
@@ -41,42 +42,73 @@ def write_scores(path: Path, tables: Sequence[Path], keys: PublicKeys, model: Ta
         "model": model.kind,
         "bits": integers.bits,
         "tables": list(found.identities),
+        "chunks": list(found.chunks),
     }
-    head = CipherHead(keys.set, keys.fingerprint, Shape(2, RESULT_PRIMES), found.chunks, metadata, False)
+    count = sum(found.chunks)
+    head = CipherHead(keys.set, keys.fingerprint, Shape(2, RESULT_PRIMES), count, metadata, False)
     with CipherWriter(path, head) as writer:
         for table in tables:
             with open_ciphers(table, keys, most=MOST_CIPHERTEXTS) as reader:
                 for chunk in chunks_of(iter(reader), scorer.plan, scorer.blocks):
                     writer.write(scorer.scores(chunk))
-    return found.chunks
+    return count
 
 
-def read_scores(path: Path, keys: PublicKeys, opens: Open) -> tuple[str, Floats]:
-    """Open scores: kind of the model, and the scores of all rows, (chunks * c,) float64, padding included.
+@dataclass(frozen=True)
+class ScoresHead:
+    """What a file of scores says of itself.
+
+    Attributes:
+        kind: of the model.
+        bits: f, see :class:`~fedpriv.he.tables.models.IntegerModel`.
+        chunks: of rows, of each table.
+    """
+
+    kind: str
+    bits: int
+    chunks: tuple[int, ...]
+
+
+def scores_head(path: Path, reader: CipherReader) -> ScoresHead:
+    """Return what a checked header says.
+
+    Raises:
+        FormatError: when it is none of scores.
+    """
+    found = reader.head.metadata
+    if found.get("kind") != "scores" or set(found) != {"kind", "model", "bits", "tables", "chunks"}:
+        raise FormatError(path, None, "holds no scores of `fedpriv stats compute --model`")
+    bits, kind, chunks = found["bits"], found["model"], found["chunks"]
+    fine = (
+        kind in KINDS
+        and type(bits) is int
+        and 0 <= bits <= MOST_BITS
+        and isinstance(chunks, list)
+        and all(type(each) is int and each > 0 for each in chunks)
+        and sum(chunks) == reader.head.count <= MOST_CHUNKS
+    )
+    if not fine:
+        raise FormatError(
+            path, None, "holds no scores of `fedpriv stats compute --model`: model, bits or chunks"
+        )
+    return ScoresHead(kind, bits, tuple(chunks))
+
+
+def read_scores(path: Path, keys: PublicKeys, opens: Open) -> tuple[str, list[Floats]]:
+    """Open scores: kind of the model, and for each table those of its rows, float64.
+
+    Edge cases:
+        - How many rows a table has is not known: (its chunks * c,) scores, those of padding at the end.
 
     Raises:
         UserError: when the file is none of scores, under another key, damaged, or does not decrypt.
     """
     with open_ciphers(path, keys, most=MOST_CHUNKS, primes=(RESULT_PRIMES,)) as reader:
-        found = reader.head.metadata
-        if found.get("kind") != "scores" or set(found) != {"kind", "model", "bits", "tables"}:
-            raise FormatError(path, None, "holds no scores of `fedpriv stats compute --model`")
-        bits, kind = found["bits"], found["model"]
-        if kind not in KINDS or type(bits) is not int or not 0 <= bits <= MOST_BITS:
-            raise FormatError(path, None, "holds no scores of `fedpriv stats compute --model`: model or bits")
+        head = scores_head(path, reader)
         coefficients, packing = Coefficients(keys.set), Packing(keys.set.seal.poly_degree)
         rows = [coefficients.coefficients(opens(each))[packing.weighted()] for each in reader]
-    return kind, np.concatenate(rows).astype(np.float64) / 2.0**bits
-
-
-def is_scores(path: Path, keys: PublicKeys) -> bool:
-    """Tell whether a result says that it holds scores.
-
-    Raises:
-        UserError: when it is no cipher set, or under another key.
-    """
-    with open_ciphers(path, keys, most=MOST_CIPHERTEXTS) as reader:
-        return bool(reader.head.metadata.get("kind") == "scores")
+    scores = np.concatenate(rows).astype(np.float64) / 2.0**head.bits
+    return head.kind, np.split(scores, np.cumsum(head.chunks)[:-1] * packing.chunk)
 
 
 def probabilities(scores: Floats) -> Floats:

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedpriv.he.tables.csv_table import CsvTable
+from fedpriv.he.tables.csv_table import CsvTable, level_of
 from fedpriv.he.tables.schema import Column, Schema
 
 
@@ -62,14 +62,16 @@ def vectors_of(table: CsvTable, schema: Schema, rounds: bool) -> TableVectors:
         values[place] -= column.offset * masks[place]
     parts = np.full(count, len(schema.levels), np.int64)
     if schema.group:
-        numbers = {level: number for number, level in enumerate(schema.levels)}
+        numbers = {level_of(level): number for number, level in enumerate(schema.levels)}
         group = table.find(schema.group)
         for row, level in enumerate(table.columns[group]):
-            if level is not None and level not in numbers:
+            if level is None:
+                continue
+            if level_of(level) not in numbers:
                 raise table.refuse(
-                    row, group, f"{level[:40]!r} is no group of the schema; mend one of the two"
+                    row, group, f"{level[:40]!r} is no group of the schema; mend the cell, or the groups"
                 )
-            parts[row] = numbers.get(level, len(schema.levels)) if level is not None else len(schema.levels)
+            parts[row] = numbers[level_of(level)]
     return TableVectors(values, masks, parts, bins)
 
 

@@ -22,7 +22,7 @@ MOST_METADATA = 1 << 16
 SIGNED = b"fedpriv-ciphers-1\0"
 """Before the SHA-256 that the owner signs."""
 
-_MAGIC = b"FPCT"
+MAGIC = b"FPCT"
 _VERSION = 1
 _HEAD = struct.Struct("<4sHH24s32s32sQBBHId")
 _SIGNED_FLAG, _SEEDED_FLAG = 1, 2
@@ -61,7 +61,7 @@ class CipherHead:
         if len(metadata) > MOST_METADATA:
             raise ValueError(f"metadata: {len(metadata)} bytes, at most {MOST_METADATA}")
         head = _HEAD.pack(
-            _MAGIC,
+            MAGIC,
             _VERSION,
             _SIGNED_FLAG * self.signed | _SEEDED_FLAG * self.shape.seeded,
             self.set.name.encode(),
@@ -88,7 +88,7 @@ def read_head(source: object, data: bytes, keys: PublicKeys) -> tuple[CipherHead
     Raises:
         FormatError: naming what is wrong: another file, version, key or parameters, or an impossible shape.
     """
-    if not data.startswith(_MAGIC):
+    if not data.startswith(MAGIC):
         raise FormatError(source, 0, "no ciphertexts of fedpriv; name another file")
     _, version, flags, name, parameters, key, count, polynomials, primes, reserved, size, scale = (
         _HEAD.unpack(data)

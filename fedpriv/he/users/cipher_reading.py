@@ -17,7 +17,7 @@ from fedpriv.errors import FormatError, UserError
 from fedpriv.he.identity import SIGNATURE_BYTES, verify
 from fedpriv.he.sealio import SealDataError
 from fedpriv.he.users.bodies import Bodies
-from fedpriv.he.users.cipher_heads import HEAD_BYTES, SIGNED, read_head, read_metadata
+from fedpriv.he.users.cipher_heads import HEAD_BYTES, MAGIC, SIGNED, read_head, read_metadata
 from fedpriv.he.users.public_keys import PublicKeys
 
 _DIGEST_BYTES = 32
@@ -69,7 +69,10 @@ class CipherReader:
         """
         self._stream, self._keys, self._source = stream, keys, source
         self._digest, self._offset = hashlib.sha256(), 0
-        head, size = read_head(source, self._exactly(HEAD_BYTES), keys)
+        begin = self._exactly(len(MAGIC))
+        if begin == MAGIC:  # a short file of another kind is not one that was cut
+            begin += self._exactly(HEAD_BYTES - len(MAGIC))
+        head, size = read_head(source, begin, keys)
         if head.count > most:
             raise FormatError(source, 96, f"{head.count} ciphertexts, at most {most} allowed")
         if head.shape.polynomials not in polynomials:

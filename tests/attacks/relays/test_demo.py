@@ -17,9 +17,9 @@ from fedpriv.cli import main
 from fedpriv.errors import UserError
 from fedpriv.relays.client import RelayClient
 from fedpriv.relays.courier import Courier
-from fedpriv.relays.outgoing import connections
 from fedpriv.relays.plan import Plan
 from fedpriv.relays.sessions import now_ms
+from fedpriv.services.outgoing import connections
 from fedpriv.serving.answers import KINDS
 from fedpriv.serving.defaults import default_models
 from tests.relays.running import Running, client_settings

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedpriv.data.synthetic import eye_layers, eyes
 from fedpriv.data.synthetic.eye_priors import PITCH_RANGE, YAW_RANGE, draw_person, draw_views
 from fedpriv.data.synthetic.eye_scene import HEIGHT, WIDTH, mirror_person, mirror_views
 from fedpriv.data.synthetic.eyes import expose, iris_coverage, render_person, render_scene, render_views
@@ -173,3 +174,13 @@ def test_glasses_cover_only_pictures_that_wear_them():
 def test_no_views_render_to_no_pictures():
     person = draw_person(0, 0)
     assert render_views(person, draw_views(person, 0, 0, 0)).shape == (0, 1, HEIGHT, WIDTH)
+
+
+def test_what_is_painted_where_it_is_seen_alone_is_bit_by_bit_what_painting_everywhere_gives(monkeypatch):
+    def pictures():
+        return [render_person(index, index, 16).images.tobytes() for index in range(8)]
+
+    found = pictures()
+    for module in (eyes, eye_layers):
+        monkeypatch.setattr(module, "span", lambda _: slice(None))
+    assert found == pictures()

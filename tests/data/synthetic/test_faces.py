@@ -1,12 +1,14 @@
 """The face renderer: geometry, symmetry, dependence on the seed, and what may not tell the person."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from fedpriv.data.synthetic import face_skin, face_surroundings
 from fedpriv.data.synthetic.face_actions import EMOTION_UNITS, UNITS
-from fedpriv.data.synthetic.face_geometry import cast, project, to_pixels
+from fedpriv.data.synthetic.face_geometry import Rays, cast, project, to_pixels
 from fedpriv.data.synthetic.face_identity import draw_person, identity_vector, parameters
 from fedpriv.data.synthetic.face_landmarks import (
     ARCFACE_TEMPLATE,
@@ -312,3 +314,27 @@ def test_neither_mean_colour_nor_background_tells_the_person():
     # chance is 0.05, with a standard deviation of 0.013
     assert _recognised(colour) < 0.125
     assert _recognised(shortcut) < 0.15
+
+
+@pytest.mark.parametrize("camera", [partial(face_camera, size=48), partial(eye_camera, height=36, width=60)])
+def test_what_is_painted_in_its_own_rows_alone_is_bit_by_bit_what_painting_everywhere_gives(
+    camera, monkeypatch
+):
+    """Every unit at full strength, lids open and shut, heads that turn, hats and glasses on some."""
+    views = drawn(9, 6, 48, units=np.repeat([np.ones(len(UNITS)), np.zeros(len(UNITS))], 3, axis=0))
+    views = replace(views, units=views.units * np.linspace(0.2, 1, 6, dtype=np.float32)[:, None])
+    views = replace(views, hat=np.float32([0, 1, 0, 0, 1, 0]), yaw=2 * views.yaw, roll=2 * views.roll)
+
+    def pictures():
+        return [
+            render_scene(person, one, camera(person, one)).tobytes()
+            for person in map(draw_person, range(4), range(4))
+            for one in (views.part(index, index + 1) for index in range(6))
+        ]
+
+    found, everything = pictures(), slice(None)
+    monkeypatch.setattr(Rays, "rows", lambda *_: everything)
+    monkeypatch.setattr(Rays, "head", lambda _: (everything, everything))
+    for module in (face_skin, face_surroundings):
+        monkeypatch.setattr(module, "span", lambda _: everything)
+    assert found == pictures()

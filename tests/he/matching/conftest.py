@@ -11,6 +11,7 @@ import pytest
 from fedpriv.he.matching.gallery import Gallery
 from fedpriv.he.matching.opening import open_question
 from fedpriv.he.matching.people import encrypted_probe, enrolment, new_id, read_probe, unit
+from fedpriv.he.matching.plain_files import plain_enrolment
 from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.sets import parameter_set
 
@@ -31,6 +32,13 @@ def people(count, dim=DIM, seed=0):
     return unit(np.random.default_rng(seed).normal(size=(count, dim)))
 
 
+def written(keys, place, ids, vectors, plain=False):
+    """Return an enrolment, encrypted or in clear."""
+    if plain:
+        return plain_enrolment(keys, place, ids, vectors)
+    return b"".join(enrolment(keys, place, ids, vectors))
+
+
 def put(keys, gallery, vectors, places=None):
     """Enrol rows in one file for each place, and return their names."""
     names, begin = [], 0
@@ -38,7 +46,7 @@ def put(keys, gallery, vectors, places=None):
         end = begin + len(place.slots)
         file = gallery.inbox / "new"
         ids = [new_id() for _ in place.slots]
-        file.write_bytes(b"".join(enrolment(keys, place, ids, vectors[begin:end])))
+        file.write_bytes(written(keys, place, ids, vectors[begin:end], gallery.plain))
         assert sorted(gallery.add(file)) == sorted(ids)
         assert not file.exists()
         names += ids
@@ -57,13 +65,13 @@ def answered(keys, question, **allowed):
     return open_question(keys, io.BytesIO(question.to_bytes()), "question", **allowed)
 
 
-def begun(keys, folder, dim):
+def begun(keys, folder, dim, plain=False):
     """Return a gallery of 6 people: one segment of three, three of one."""
-    gallery, vectors = Gallery.make(folder, keys.public, dim), people(6, dim)
+    gallery, vectors = Gallery.make(folder, keys.public, dim, plain), people(6, dim)
     ids = put(keys, gallery, vectors[:3])
     for row in range(3, 6):
         ids += put(keys, gallery, vectors[row : row + 1])
-    return SimpleNamespace(folder=folder, ids=ids, vectors=vectors)
+    return SimpleNamespace(folder=folder, ids=ids, vectors=vectors, plain=plain)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,20 @@ import stat
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedpriv.errors import FormatError, UserError
 from fedpriv.he.matching.gallery import JOURNAL_FILE, MOST_SEGMENTS, Gallery
 from fedpriv.he.matching.matcher import Matcher
-from fedpriv.he.matching.members import Members
+from fedpriv.he.matching.members import Members, Segment
 from fedpriv.he.matching.opening import exact_scores
 from fedpriv.he.matching.people import Place, decrypted, encrypted_probe, enrolment, new_id
+from fedpriv.he.matching.places import MOST_PEOPLE
+from fedpriv.he.matching.summing import summable
+from fedpriv.he.users.keys import UserKeys
 from fedpriv.he.users.public_keys import PUBLIC_FILE
+from fedpriv.he.users.sets import parameter_set
 from tests.he.matching.conftest import DIM, people, put
 
 
@@ -58,15 +64,19 @@ def test_two_objects_see_what_the_other_did(small, keys, gallery):
         gallery.place_of(new)
 
 
-def test_deleting_the_last_of_a_segment_removes_its_file_and_frees_the_slot(small, gallery):
+def test_deleting_the_last_of_a_segment_removes_its_file_and_its_slot_is_nobody_elses(small, gallery, keys):
     before = files(gallery)
     gallery.delete([small.ids[4]])
     assert len(before - files(gallery)) == 1
-    assert gallery.free(1) == [Place(0, (4,))]
     assert gallery.stale() == []
+    for again in (gallery, Gallery.open(small.folder)):
+        assert again.free(2) == [Place(0, (6, 7))]
+        file = written(keys, gallery, Place(0, (4,)), [new_id()], people(1))
+        with pytest.raises(UserError, match="slot 4 of block 0 was another person's"):
+            again.add(file)
 
 
-def test_deleting_one_of_several_keeps_the_slot_until_the_owner_encrypts_anew(small, gallery, keys):
+def test_a_deleted_persons_ciphertext_stays_until_the_owner_encrypts_anew(small, gallery, keys):
     gallery.delete([small.ids[1]])
     (stale,) = gallery.stale()
     assert gallery.free(1) == [Place(0, (6,))]
@@ -76,9 +86,12 @@ def test_deleting_one_of_several_keeps_the_slot_until_the_owner_encrypts_anew(sm
     with gallery.segment(stale).open("rb") as stream:
         vectors = decrypted(keys, stream, slots, stale)
     np.testing.assert_allclose(vectors, small.vectors[[0, 2]], atol=1e-9)
+    swapped = written(keys, gallery, Place(0, (0, 1)), list(staying), vectors)
+    with pytest.raises(UserError, match="slot 1 of block 0 was another person's"):
+        gallery.replace([stale], swapped)
     gallery.replace([stale], written(keys, gallery, Place(0, tuple(slots)), list(staying), vectors))
     assert gallery.stale() == []
-    assert gallery.free(1) == [Place(0, (1,))]
+    assert gallery.free(1) == [Place(0, (6,))]
     assert stale not in {name.removesuffix(".fpct") for name in files(gallery)}
     with Matcher(gallery) as matcher:
         scores = exact_scores(keys, matcher.scores(small.vectors[1]).ciphertexts)[0]
@@ -96,6 +109,35 @@ def test_many_small_enrolments_are_summed_up_and_stay_the_same_people(keys, tmp_
     with Matcher(gallery) as matcher:
         scores = exact_scores(keys, matcher.scores(vectors[0]).ciphertexts)[0]
     np.testing.assert_allclose(scores[: len(ids)], vectors @ vectors[0], atol=1e-8)
+
+
+def test_sums_stay_small_enough_to_be_encrypted_anew_at_once(tmp_path):
+    keys = UserKeys.make(parameter_set("faces-split"))
+    gallery = Gallery.make(tmp_path / "g", keys.public, 2)
+    put(keys, gallery, people(4090, 2))
+    for row in people(MOST_SEGMENTS + 2, 2, seed=1):
+        put(keys, gallery, row[np.newaxis])
+    (segments,) = gallery.segments().values()
+    sizes = [len(each.place.slots) for each in segments]
+    assert sum(sizes) == 4090 + MOST_SEGMENTS + 2
+    assert max(sizes) <= MOST_PEOPLE
+    assert len(sizes) < MOST_SEGMENTS
+    gallery.compact()
+    (segments,) = gallery.segments().values()
+    assert max(len(each.place.slots) for each in segments) <= MOST_PEOPLE
+
+
+@given(st.lists(st.integers(1, MOST_PEOPLE), max_size=40))
+def test_runs_that_are_summed_up_leave_few_segments_and_lose_none(sizes):
+    segments = [
+        Segment(str(number), 0, Place(0, tuple(range(size))), True) for number, size in enumerate(sizes)
+    ]
+    runs = list(summable(segments))
+    assert all(len(run) > 1 and sum(len(each.place.slots) for each in run) <= MOST_PEOPLE for run in runs)
+    summed = [each for run in runs for each in run]
+    assert [each for each in segments if each in summed] == summed
+    left = len(segments) - len(summed) + len(runs)
+    assert left // 2 * (MOST_PEOPLE + 1) <= sum(sizes)
 
 
 def test_what_was_taken_out_does_not_come_back_by_being_sent_again(small, gallery, keys):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedpriv.errors import FormatError, UserError
-from fedpriv.he.tables.csv_table import read_table
+from fedpriv.he.tables.csv_table import level_of, read_table
 
 CELLS = [[Decimal("1"), Decimal("2.5")], [None, Decimal("-3")], [Decimal("4e2"), None]]
 
@@ -83,6 +83,50 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, content, messa
     with pytest.raises(UserError, match=message) as refusal:
         read_table(written(tmp_path, content))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ",a,b\n0,1,2.5\n1,,-3\n2,4e2,\n",  # pandas' own index
+        "sep=;\n;a;b\n0;1;2.5\n1;;-3\n2;4e2;\n",
+        "sep=;\r\na;b;\r\n1;2.5;\r\n;-3;\r\n4e2;;\r\n",  # a delimiter ends every line
+        '"sep=\t"\n"a"\t"b"\n1\t2.5\nNA\t-3\n4e2\t\n',
+    ],
+)
+def test_columns_without_a_name_at_the_ends_are_left_out(tmp_path, content):
+    table = read_table(written(tmp_path, content))
+    assert table.names == ("a", "b")
+    assert [list(row) for row in zip(table.numbers(0), table.numbers(1), strict=True)] == CELLS
+    assert table.numbered == (",a" in content or ";a" in content)
+
+
+def test_a_delimiter_within_quotation_marks_of_the_header_does_not_count(tmp_path):
+    table = read_table(written(tmp_path, '"a, in kg, or g";"b ""x"", y";c\n1;2;3\n'))
+    assert table.names == ("a, in kg, or g", 'b "x", y', "c")
+    assert table.numbers(2) == [3]
+
+
+@pytest.mark.parametrize("cell", ["1,5", "-0,25", "1,234", "1,234,567.5", "1.234,5", ",5"])
+def test_a_column_of_numbers_with_commas_is_named_and_not_taken_for_text(tmp_path, cell):
+    table = read_table(written(tmp_path, f"a;b\n1;{cell}\n2;\n3;{cell}\n"))
+    with pytest.raises(FormatError, match=rf"line 2: column 'b': '{cell}' has a comma"):
+        table.require_no_commas(1)
+
+
+def test_text_with_commas_is_text(tmp_path):
+    table = read_table(written(tmp_path, "a;b;c\n1,5;Smith, J;\nx;1,5;\n"))
+    for column in range(3):
+        table.require_no_commas(column)
+
+
+@pytest.mark.parametrize(
+    ("cell", "level"),
+    [("1", "1"), ("1.0", "1"), ("1.00", "1"), ("1.50", "1.5"), ("10", "10"), ("-2.", "-2"), (".0", "0")]
+    + [(text, text) for text in ("01", "m", "1.0 mg", "1e0", "v1.0", "a.0")],
+)
+def test_a_group_is_one_however_many_zeros_follow_the_point(cell, level):
+    assert level_of(cell) == level
 
 
 @pytest.mark.parametrize("cell", ["1" * 5000, '"' + "1" * 200_000 + '"'])

@@ -1,14 +1,17 @@
 import hashlib
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from fedpriv.errors import UserError
 from fedpriv.he.tables.computing import write_sums
+from fedpriv.he.tables.models import TableModel
 from fedpriv.he.tables.opening import read_values
-from fedpriv.he.tables.partials import opener, private_noise, read_head, write_partial
+from fedpriv.he.tables.partials import opener, partial_of, private_noise, read_head
 from fedpriv.he.tables.release import PrivateRelease
+from fedpriv.he.tables.scoring import read_scores, write_scores
 from fedpriv.he.users.shares import UserShare, split
 from fedpriv.privacy.noise import FastSource
 from tests.he.tables.tables import encrypted, random_csv
@@ -24,7 +27,7 @@ def folder(tmp_path_factory, owner):
         write_sums(made / name, [made / "a.table"], owner.public, pairs=False)
     (made / "keys").mkdir(mode=0o700)
     for number, share in enumerate(split(owner, made / "keys", HOLDERS), 1):
-        write_partial(made / f"{number}.partial", made / "r", UserShare.load(share, "table"))
+        (made / f"{number}.partial").write_bytes(partial_of(made / "r", UserShare.load(share, "table")))
     return made
 
 
@@ -70,8 +73,17 @@ def test_an_answer_of_another_length_is_refused(folder, owner, tmp_path):
             opener([tmp_path / "1", *partials(folder, [2, 3])], folder / "r", owner.public)
 
 
-def test_answers_are_the_owners_alone(folder):
-    assert (folder / "1.partial").stat().st_mode & 0o777 == 0o600
+def test_all_holders_together_open_scores(folder, owner, tmp_path):
+    model = TableModel("linear", Fraction(1, 2), {"age": Fraction(3)}, {"age": Fraction(40)})
+    write_scores(tmp_path / "s", [folder / "a.table"], owner.public, model)
+    for number in range(1, HOLDERS + 1):
+        share = UserShare.load(folder / "keys" / f"holder-{number}", "table")
+        (tmp_path / f"{number}.partial").write_bytes(partial_of(tmp_path / "s", share))
+    together = opener(partials(tmp_path, [1, 2, 3]), tmp_path / "s", owner.public)
+    expected = read_scores(tmp_path / "s", owner.public, owner.decrypt_integers)[1][0]
+    found = read_scores(tmp_path / "s", owner.public, together)[1][0]
+    assert (found == expected).all()
+    assert len(set(found[:30])) > 10
 
 
 def test_the_noise_of_a_holder_is_in_what_opens_exactly(folder, owner, tmp_path):
@@ -81,7 +93,7 @@ def test_the_noise_of_a_holder_is_in_what_opens_exactly(folder, owner, tmp_path)
         release, read_head(folder / "r", owner.public), owner.public, HOLDERS, FastSource(1)
     )
     share = UserShare.load(folder / "keys" / "holder-2", "table")
-    write_partial(tmp_path / "2", folder / "r", share, noise)
+    (tmp_path / "2").write_bytes(partial_of(folder / "r", share, noise))
     together = opener([tmp_path / "2", *partials(folder, [1, 3])], folder / "r", owner.public)
     _, found = read_values(folder / "r", owner.public, together)
     for got, exact, added in zip(found, expected, noise, strict=True):
