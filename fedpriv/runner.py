@@ -31,7 +31,7 @@ from fedpriv.run_config import plain_values, recorded, resolved
 from fedpriv.run_keys import key_folder
 from fedpriv.run_summary import Report, listener, show_summary
 from fedpriv.snapshot import Snapshot
-from fedpriv.trainers import build_trainer, fingerprint, models_of
+from fedpriv.trainers import begin_workers_of, build_trainer, fingerprint, models_of
 from fedpriv.training.parameters import FlatParameters
 from fedpriv.watch import (
     Part,
@@ -157,7 +157,8 @@ def _execute(
     asked: dict[str, Any] | None = None,
 ) -> Report:
     """Run from the start, or on from ``snapshot``; ``asked`` is the privacy to record if not the run's."""
-    with key_folder(config, None if checkpoint is None else checkpoint.folder.parent) as keys:
+    home = None if checkpoint is None else checkpoint.folder.parent
+    with begin_workers_of(config) as nursery, key_folder(config, home) as keys:
         lasting_keys, config.secure.key_folder = config.secure.key_folder, keys
         text = to_json(config)
         task, training, test = build_data(text)
@@ -189,7 +190,7 @@ def _execute(
             if checkpoint and record and tracker and record.mlflow_run_id is None:
                 record = replace(record, mlflow_run_id=tracker.run_id)
                 checkpoint.note(record)
-            trainer = build_trainer(text)
+            trainer = build_trainer(text, nursery)
             if snapshot is not None and checkpoint is not None:
                 snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)
             elif tracker is not None:

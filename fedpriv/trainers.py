@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,7 +21,8 @@ from fedpriv.cores import available_cores
 from fedpriv.errors import UserError
 from fedpriv.federated.engines.allocator import keep_freed_memory
 from fedpriv.federated.engines.inprocess import InProcessGrid
-from fedpriv.federated.engines.launch import launch_inprocess
+from fedpriv.federated.engines.launch import begin_workers, launch_inprocess
+from fedpriv.federated.engines.nursery import Nursery
 from fedpriv.federated.memory import recall, remember
 from fedpriv.federated.server_app import Outcome, ServerPlan
 from fedpriv.federated.strategy.asking import turn_of
@@ -33,6 +35,9 @@ from fedpriv.snapshot import Kept, Snapshot
 from fedpriv.training.alone import model_of
 from fedpriv.training.party import ClientMemory, charge_lost_round
 from fedpriv.types import FloatVector
+
+CLIENT_APP = "fedpriv.apps:client_app"
+"""What worker processes run."""
 
 
 class Trainer(Protocol):
@@ -58,9 +63,18 @@ class Trainer(Protocol):
         """Bound what has been spent, in a round that was cut off too; None where it is nothing or unknown."""
 
 
-def build_trainer(text: str) -> Trainer:
-    """Return the trainer of a configuration (JSON)."""
-    return FederatedTrainer(text) if from_json(text).mode is Mode.federated else LoneTrainer(text)
+def begin_workers_of(config: RunConfig) -> AbstractContextManager[Nursery | None]:
+    """Let the worker processes that a configuration asks for import what they need; do not wait for them."""
+    if config.mode is not Mode.federated or config.engine.name is EngineName.ray:
+        return nullcontext()
+    return begin_workers(CLIENT_APP, config.engine.workers, config.engine.threads)
+
+
+def build_trainer(text: str, nursery: Nursery | None = None) -> Trainer:
+    """Return the trainer of a configuration (JSON); ``nursery`` is of :func:`begin_workers_of`."""
+    if from_json(text).mode is Mode.federated:
+        return FederatedTrainer(text, nursery)
+    return LoneTrainer(text)
 
 
 def models_of(config: RunConfig, parameters: FloatVector, kept: Kept) -> Callable[[int], FloatVector]:
@@ -98,9 +112,9 @@ def fingerprint(text: str) -> str:
 class FederatedTrainer:
     """Runs the server and its clients on the engine that the configuration names."""
 
-    def __init__(self, text: str) -> None:
-        """Take the configuration as JSON."""
-        self._text = text
+    def __init__(self, text: str, nursery: Nursery | None = None) -> None:
+        """Take the configuration as JSON, and where its worker processes come from if they were begun."""
+        self._text, self._nursery = text, nursery
         self._plan: ServerPlan | None = None
         self._grid: InProcessGrid | None = None
 
@@ -171,12 +185,13 @@ class FederatedTrainer:
             launch_inprocess(
                 server,
                 client_app(self._text),
-                "fedpriv.apps:client_app",
+                CLIENT_APP,
                 self._text,
                 nodes,
                 engine.workers,
                 engine.threads,
                 put_back,
+                self._nursery,
             )
         if not outcomes:
             raise RuntimeError(f"engine {engine.name.value} ended without an outcome; see its log")

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedpriv.errors import UserError
 
 _HEADER = b"SQLite format 3\x00"
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 MLFLOW = frozenset({"experiments", "alembic_version"})
 """Tables of a store of MLflow's, among others."""
 STUDIES = frozenset({"studies", "version_info"})
@@ -16,8 +17,8 @@ def require_kind(database: Path, field: str, tables: frozenset[str]) -> None:
     """Refuse a file of another kind.
 
     Edge cases:
-        An empty database is nobody's yet. One that is locked, or cannot be opened for reading, is let pass:
-        whoever opens it next says why.
+        An empty database is nobody's yet. A damaged one is refused here, for MLflow would retry for minutes.
+        One that is locked, or cannot be opened for reading, is let pass: whoever opens it next says why.
 
     Args:
         database: that exists.
@@ -40,7 +41,9 @@ def require_kind(database: Path, field: str, tables: frozenset[str]) -> None:
             }
         finally:
             opened_once.close()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            raise UserError(f"{shown}: is damaged ({error}); name another file, or a copy") from error
         return
     if found and not tables <= found:
         whose = "Optuna's" if found >= STUDIES else "MLflow's" if found >= MLFLOW else "another program's"

@@ -82,11 +82,13 @@ def _ready(
 
 
 def warm_up() -> None:
-    """Make torch import now what its first optimiser step would import, a second of work."""
+    """Make torch import now what its first optimiser step would import, a second of work.
+
+    It starts no thread, so that a process may fork after it: nothing is differentiated.
+    """
     parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=0.0)
-    parameter.sum().backward()
-    optimizer.step()
+    parameter.grad = torch.zeros(1)
+    torch.optim.SGD([parameter], lr=0.0).step()
 
 
 class _Proximal:

@@ -124,23 +124,28 @@ def test_an_ended_run_is_resumed_from_any_folder_in_its_own_mlflow_run(tmp_path,
 @pytest.mark.slow
 def test_workers_die_with_a_killed_parent_even_with_a_client_that_hangs(tmp_path):
     faults = "federation.faults=[0:silent,1:silent]"
-    children: set[int] = set()
+    workers: set[int] = set()
     with started(tmp_path, faults, "engine.workers=2", "tracking=none") as process:
         for _ in range(600):
-            listed = subprocess.run(
-                ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
-            )
-            children = {int(word) for word in listed.stdout.split()}
-            if len(children) >= 2 and list(tmp_path.glob("outputs/*/*/run.log")):
+            workers = {each for nursery in _children(process.pid) for each in _children(nursery)}
+            if len(workers) >= 2 and list(tmp_path.glob("outputs/*/*/run.log")):
                 break
             time.sleep(0.1)
         time.sleep(3)
+    assert len(workers) == 2
     for _ in range(100):
-        alive = {pid for pid in children if Path(f"/proc/{pid}").exists() and _running(pid)}
+        alive = {pid for pid in workers if Path(f"/proc/{pid}").exists() and _running(pid)}
         if not alive:
             break
         time.sleep(0.1)
     assert not alive
+
+
+def _children(pid: int) -> set[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return {int(word) for word in listed.stdout.split()}
 
 
 def _running(pid: int) -> bool:

@@ -45,18 +45,24 @@ def links(process: int) -> list[str]:
     return [each.name for each in Path("/sys/class/net").iterdir() if each.name.startswith(f"fp{process}")]
 
 
-def comes_to_reach(apart: Namespaces, service: str, host: str, port: int) -> bool:
-    until = time.monotonic() + 60
-    while not reaches(apart, service, host, port):
-        if time.monotonic() > until:
-            return False
+def require_reached(apart: Namespaces, service: str, host: str, port: int) -> None:
+    said, until = "nobody asked", time.monotonic() + 60
+    while said and time.monotonic() < until:
         time.sleep(0.1)
-    return True
+        said = why_not_reached(apart, service, host, port)
+    assert not said
 
 
 def reaches(apart: Namespaces, service: str, host: str, port: int) -> bool:
+    said = why_not_reached(apart, service, host, port)
+    assert not said or "timed out" in said or "unreachable" in said, said  # or nothing was tried
+    return not said
+
+
+def why_not_reached(apart: Namespaces, service: str, host: str, port: int) -> str:
     command = [*apart.prefix(service), sys.executable, "-c", CONNECT, host, str(port)]
-    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr or "no reason" if done.returncode else ""
 
 
 @allowed
@@ -73,10 +79,10 @@ def test_relays_reach_the_model_server_and_nobody_else_does() -> None:
             for name in ("model_server", "relay-a")
         ]
         try:
-            assert comes_to_reach(apart, "relay-a", model.host, model.port)
-            assert comes_to_reach(apart, "relay-b", model.host, model.port)
+            require_reached(apart, "relay-a", model.host, model.port)
+            require_reached(apart, "relay-b", model.host, model.port)
             for name in ("gateway", "adversary"):
-                assert comes_to_reach(apart, name, apart.addresses["relay-a"].host, 8080)
+                require_reached(apart, name, apart.addresses["relay-a"].host, 8080)
                 assert not reaches(apart, name, model.host, model.port)
             forward = ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]
             subprocess.run([*apart.prefix("relay-a"), *forward], check=True)

@@ -160,18 +160,19 @@ def test_a_sweep_that_is_ended_in_the_middle_goes_on_when_repeated(tmp_path, end
 
 def test_worker_processes_of_jobs_die_with_a_killed_launcher(tmp_path):
     process = start(tmp_path, "seed=0,1", "federation.rounds=3000", "engine.workers=2", *TWO)
-    workers = 0
+    there = 0
     try:
         for _ in range(1800):
-            workers = sum("engines.worker" in row[3] for row in alive(process.pid))
-            if workers >= 4:
+            # of each job the process that they are forked from, and two
+            there = sum("engines.nursery" in row[3] for row in alive(process.pid))
+            if there >= 6:
                 break
             assert process.poll() is None
             time.sleep(0.1)
     finally:
         process.kill()
         end(process)
-    assert workers >= 4
+    assert there >= 6
     assert_gone(process.pid)
 
 

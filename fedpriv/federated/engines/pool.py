@@ -1,8 +1,9 @@
-"""Worker processes for the in-process engine: one thread each, persistent, fed as they finish.
+"""Worker processes for the in-process engine: persistent, fed as they finish.
 
 The arrays that a cohort shares (the global model) are sent once per worker and round; contexts
-travel with their messages, so any worker serves any client. Workers are our own child processes
-and speak pickle over private pipes; nothing from outside reaches it.
+travel with their messages, so any worker serves any client. Workers are our own processes (see
+:mod:`fedpriv.federated.engines.nursery`) and speak pickle over private pipes; nothing from outside reaches
+it.
 """
 
 import contextlib
@@ -10,32 +11,24 @@ import fcntl
 import logging
 import os
 import pickle
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from flwr.app import Array, Context, Message
 
 from fedpriv.errors import UserError
-from fedpriv.federated.engines.allocator import MMAP_THRESHOLD_BYTES
 from fedpriv.federated.engines.inprocess import Executor
+from fedpriv.federated.engines.nursery import START_TIMEOUT_S, Nursery
 
 SHARED_ARRAY_BYTES = 1 << 16
 """Arrays from this size on are sent once per worker and batch of messages."""
 
 PIPE_BYTES = 1 << 20
 """What Linux lets a pipe of an ordinary user hold."""
-
-START_TIMEOUT_S = 120.0
-
-_WORKER = "import gc; gc.disable(); from fedpriv.federated.engines.worker import main; main()"
-"""Looking for garbage among what is imported takes a sixth of a worker's start, and there is none."""
 
 
 class _Pickler(pickle.Pickler):
@@ -57,7 +50,7 @@ class _Pickler(pickle.Pickler):
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen[bytes]
+    process: int
     input: Connection
     output: Connection
     tasks: deque[int] = field(default_factory=deque)
@@ -87,22 +80,26 @@ class PoolExecutor(Executor):
     worker takes it up.
 
     Args:
-        app: ``module:function`` of a factory that takes the configuration and returns the
-            ClientApp, called in each worker.
+        nursery: makes the workers, and says what they run; it is its owner's to close.
         config: the run's configuration as JSON.
         workers: number of processes.
-        threads: torch threads in each; cores / workers, or training is several times slower.
 
     Raises:
         UserError: when a worker does not start.
     """
 
-    def __init__(self, app: str, config: str, workers: int, threads: int = 1) -> None:
+    def __init__(self, nursery: Nursery, config: str, workers: int) -> None:
         """Start the workers and wait until all are ready."""
-        self._app, self._config, self._threads = app, config, threads
-        self._workers = [self._start() for _ in range(workers)]
-        for worker in self._workers:
-            self._await_ready(worker)
+        self._nursery, self._config = nursery, config
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers):
+                self._workers.append(self._start())
+            for worker in self._workers:
+                _await_ready(worker)
+        except BaseException:
+            self.close()
+            raise
 
     def run(
         self, work: list[tuple[Message, Context]], timeout_s: float | None
@@ -128,11 +125,7 @@ class PoolExecutor(Executor):
         for worker in self._workers:
             worker.output.close()
         for worker in self._workers:
-            try:
-                worker.process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            self._nursery.end(worker.process, patience_s=5)
             worker.input.close()
         self._workers = []
 
@@ -189,44 +182,38 @@ class PoolExecutor(Executor):
     def _start(self) -> _Worker:
         their_input, our_output = _pipe()
         our_input, their_output = _pipe()
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(self._threads),
-            "MALLOC_MMAP_THRESHOLD_": str(MMAP_THRESHOLD_BYTES),
-            "MALLOC_TRIM_THRESHOLD_": str(2**32 - 1),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, str(their_input), str(their_output)],
-            pass_fds=[their_input, their_output],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-        os.close(their_input)
-        os.close(their_output)
+        try:
+            process = self._nursery.fork(their_input, their_output)
+        except BaseException:
+            os.close(our_input)
+            os.close(our_output)
+            raise
+        finally:
+            os.close(their_input)
+            os.close(their_output)
         worker = _Worker(
             process, Connection(our_input, writable=False), Connection(our_output, readable=False)
         )
-        worker.output.send_bytes(pickle.dumps((self._app, self._config)))
+        worker.output.send_bytes(pickle.dumps((self._nursery.app, self._config)))
         return worker
 
-    def _await_ready(self, worker: _Worker) -> None:
-        if worker.input.poll(START_TIMEOUT_S):
-            try:
-                worker.input.recv_bytes()
-                return
-            except (EOFError, OSError):
-                pass
-        self.close()
-        raise UserError("engine.workers: a worker process did not start; see its message above")
-
     def _replace(self, worker: _Worker) -> None:
-        worker.process.kill()
-        worker.process.wait()
+        self._nursery.end(worker.process, patience_s=0)
         worker.input.close()
         worker.output.close()
-        fresh: Any = self._start()
-        self._await_ready(fresh)
+        fresh = self._start()
         self._workers[self._workers.index(worker)] = fresh
+        _await_ready(fresh)
+
+
+def _await_ready(worker: _Worker) -> None:
+    try:
+        if worker.input.poll(START_TIMEOUT_S):
+            worker.input.recv_bytes()
+            return
+    except (EOFError, OSError):
+        pass
+    raise UserError("engine.workers: a worker process did not start; see its message above")
 
 
 def _pipe() -> tuple[int, int]:

@@ -1,14 +1,10 @@
-"""The main program of a worker process, see :mod:`fedpriv.federated.engines.pool`."""
+"""What a worker process does, see :mod:`fedpriv.federated.engines.pool`."""
 
-import atexit
-import ctypes
 import gc
 import importlib
 import logging
 import os
 import pickle
-import signal
-import sys
 from collections import deque
 from io import BytesIO
 from logging.handlers import QueueHandler
@@ -20,9 +16,6 @@ import torch
 from flwr.app import Array
 
 from fedpriv.federated.engines.inprocess import call
-from fedpriv.training.local import warm_up
-
-_PR_SET_PDEATHSIG = 1
 
 
 class _Unpickler(pickle.Unpickler):
@@ -34,12 +27,6 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Array:
         return self._arrays[pid]
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent is gone, even in the middle of a client."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Records(QueueHandler):
@@ -58,24 +45,20 @@ class _Records(QueueHandler):
         return records
 
 
-def main() -> None:
-    """Serve tasks until the parent closes its end or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    _die_with_parent()
+def work(reads: int, writes: int) -> None:
+    """Serve tasks until the parent closes its end; the arguments are the file descriptors to it."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     records = _Records()
     logging.getLogger().addHandler(records)
     logging.getLogger().setLevel(logging.INFO)
-    requests = Connection(int(sys.argv[1]), writable=False)
-    replies = Connection(int(sys.argv[2]), readable=False)
+    requests = Connection(reads, writable=False)
+    replies = Connection(writes, readable=False)
     factory, config = pickle.loads(requests.recv_bytes())  # noqa: S301 - our own parent
     module, _, name = factory.partition(":")
     app = getattr(importlib.import_module(module), name)(config)
-    warm_up()
     # what is there by now stays to the end: the collector need not look at it again and again
     gc.freeze()
     gc.enable()
-    atexit.register(gc.freeze)  # nor once more when the process ends
     replies.send_bytes(b"ready")
     arrays: dict[int, Array] = {}
     while True:
@@ -97,7 +80,3 @@ def main() -> None:
                 )
             except BrokenPipeError:
                 return
-
-
-if __name__ == "__main__":
-    main()

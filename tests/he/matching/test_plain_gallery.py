@@ -15,7 +15,7 @@ from fedpriv.errors import FormatError, UserError
 from fedpriv.he.matching.gallery import JOURNAL_FILE, MOST_SEGMENTS, Gallery
 from fedpriv.he.matching.matcher import Matcher
 from fedpriv.he.matching.opening import exact_scores
-from fedpriv.he.matching.people import Place, new_id
+from fedpriv.he.matching.people import Place, new_id, unit
 from fedpriv.he.matching.plain_files import plain_enrolment, read_plain
 from tests.he.matching.conftest import DIM, answered, begun, copied, people, put, sent, written
 
@@ -45,9 +45,14 @@ def mode(path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_scores_and_decisions_are_those_of_float64_over_blocks(keys, tmp_path, workers):
-    vectors, gallery = people(4100, 3), Gallery.make(tmp_path / "g", keys.public, 3, plain=True)
-    ids, probe = put(keys, gallery, vectors), people(1, 3, seed=6)[0]
-    scores = vectors @ probe
+    vectors, probe = people(4100, 3), people(1, 3, seed=6)[0]
+    vectors[vectors @ probe > 0.8] *= -1
+    # the flooding may decide on differences below 0.004 as it likes
+    beside = unit(np.cross(probe, vectors[0]))
+    for row, score in ((17, 0.91), (2000, 0.95), (4099, 0.99)):
+        vectors[row] = score * probe + np.sqrt(1 - score**2) * beside
+    gallery = Gallery.make(tmp_path / "g", keys.public, 3, plain=True)
+    ids, scores = put(keys, gallery, vectors), vectors @ probe
     order = np.argsort(scores)
     threshold = float(scores[order[-3:-1]].mean())
     with Matcher(gallery, workers) as matcher:
