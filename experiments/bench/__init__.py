@@ -30,11 +30,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--in-flight", type=int, metavar="N", help="images that `relays` has under way at once (default 64)"
     )
+    parser.add_argument("--rounds", type=int, help="how long the runs of `tracking` are (default 20)")
     options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error(f"--repeats {options.repeats}: give 1 or more")
     module = importlib.import_module(f"{__name__}.{options.name}")
-    given = {name: getattr(options, name) for name in ("schemes", "seconds", "in_flight")}
+    given = {name: getattr(options, name) for name in ("schemes", "seconds", "in_flight", "rounds")}
     more = {name: value for name, value in given.items() if value is not None}
     for name in more.keys() - inspect.signature(module.measure).parameters.keys():
         flag = "--" + name.replace("_", "-")

@@ -30,8 +30,12 @@ LONGER = (100, 1000)
 """Rounds of the runs whose overhead is computed, not measured."""
 
 
-def measure(repeats: int) -> dict[str, Any]:
+def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
     """Run with and without tracking ``repeats`` times each, interleaved, and return medians.
+
+    Args:
+        repeats: runs of each way.
+        rounds: of every run; None for those of the workload.
 
     Returns:
         ``off_wall_s``, ``on_wall_s``, ``off_cpu_s``, ``on_cpu_s``: whole processes, from start to exit;
@@ -45,23 +49,24 @@ def measure(repeats: int) -> dict[str, Any]:
         measured.
     """
     found: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
+    overrides = OVERRIDES if rounds is None else (*OVERRIDES, f"federation.rounds={rounds}")
     with tempfile.TemporaryDirectory() as name:
         folder, load = Path(name), os.getloadavg()[0]
-        first = _in_fresh_process("on", folder)
+        first = _in_fresh_process("on", folder, overrides)
         for repeat in range(repeats):
             for way in ("off", "on") if repeat % 2 else ("on", "off"):
                 print(f"run {repeat + 1} of {repeats}: tracking {way}", file=sys.stderr)
-                found[way].append(_in_fresh_process(way, folder))
+                found[way].append(_in_fresh_process(way, folder, overrides))
     median = {
         way: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         for way, runs in found.items()
     }
     on, off = median["on"], median["off"]
     fixed = {unit: on[unit] - off[unit] - on[f"rounds_{unit.removeprefix('wall_')}"] for unit in UNITS}
-    rounds, per_round_s = int(off["rounds"]), on["rounds_s"] / (on["rounds"] + 1)  # round 0 is written too
+    length, per_round_s = int(off["rounds"]), on["rounds_s"] / (on["rounds"] + 1)  # round 0 is written too
     return {
         "benchmark": "tracking",
-        "overrides": " ".join(OVERRIDES),
+        "overrides": " ".join(overrides),
         "repeats": repeats,
         "cores": len(os.sched_getaffinity(0)),
         "machine": _machine(),
@@ -81,9 +86,9 @@ def measure(repeats: int) -> dict[str, Any]:
         "fixed_s": round(fixed["wall_s"], 3),
         "fixed_cpu_s": round(fixed["cpu_s"], 3),
         "per_round_ms": round(1e3 * per_round_s, 2),
-        "rounds": rounds,
+        "rounds": length,
         "round_s": round(off["round_s"], 4),
-        "computed": longer(off["wall_s"], rounds, off["round_s"], fixed["wall_s"], per_round_s),
+        "computed": longer(off["wall_s"], length, off["round_s"], fixed["wall_s"], per_round_s),
     }
 
 
@@ -123,7 +128,7 @@ def longer(off_s: float, rounds: int, round_s: float, fixed_s: float, per_round_
     }
 
 
-def _in_fresh_process(way: str, folder: Path) -> dict[str, float]:
+def _in_fresh_process(way: str, folder: Path, overrides: Sequence[str]) -> dict[str, float]:
     tracked = (
         ("tracking=mlflow", f"tracking.uri=sqlite:///{folder}/mlflow.db")
         if way == "on"
@@ -131,7 +136,7 @@ def _in_fresh_process(way: str, folder: Path) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory(dir=folder) as output:
         phases, log = Path(output, "phases.json"), Path(output, "log")
-        command = [sys.executable, "-m", "experiments.bench.tracking", str(phases), *OVERRIDES, *tracked]
+        command = [sys.executable, "-m", "experiments.bench.tracking", str(phases), *overrides, *tracked]
         begun = time.perf_counter()
         with log.open("w") as written:
             process = subprocess.Popen(

@@ -260,13 +260,13 @@ def test_the_keys_are_private_and_gone_after_the_run(tiny, monkeypatch, scheme):
     seen = {}
     build = runner.build_trainer
 
-    def watch(text):
+    def watch(text, nursery):
         folder = Path(json.loads(text)["secure"]["key_folder"])
         seen["folder"] = folder
         seen["modes"] = {
             (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in [folder, *folder.rglob("*")]
         }
-        return build(text)
+        return build(text, nursery)
 
     monkeypatch.setattr(runner, "build_trainer", watch)
     run(tiny("federation.rounds=1", *SCHEMES[scheme]))
