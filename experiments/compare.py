@@ -21,6 +21,7 @@ from fedpriv.comparison.report import to_html
 from fedpriv.comparison.tables import results_table, tests_table
 from fedpriv.comparison.terminal import laid_out
 from fedpriv.comparison.written import to_latex, to_markdown
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 from fedpriv.tracking.histories import add_files
 from fedpriv.tracking.secrets import hide_in_text
@@ -80,7 +81,12 @@ def _parser() -> Parser:
     parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="only runs with it")
     parser.add_argument("--filter", default="", metavar="TEXT", help="only runs that it finds, as MLflow's")
     parser.add_argument("--experiment", default="fedpriv", metavar="NAME", help="default fedpriv")
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store (default mlflow.db here)")
+    parser.add_argument(
+        "--tracking-uri",
+        type=checked_address,
+        metavar="URI",
+        help="the MLflow store (default mlflow.db here)",
+    )
     parser.add_argument(
         "--metric", action="append", default=[], metavar="NAME", help="default: what the runs are judged by"
     )
@@ -98,7 +104,7 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="SETTING=VALUE",
-        help="reference (default: first group)",
+        help="reference (default: first group with the metric)",
     )
     for name in ("markdown", "csv", "latex", "html"):
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {name} there")

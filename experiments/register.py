@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fedpriv.arguments import Parser
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 from fedpriv.model_names import check_alias, check_model_name, is_run_id
 
@@ -31,7 +32,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("run", metavar="RUN_ID", help="the MLflow run")
     parser.add_argument("name", metavar="NAME", help="of the registered model, made where there is none")
     parser.add_argument("--alias", metavar="ALIAS", help="also call this version NAME@ALIAS, e.g. champion")
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store (default mlflow.db here)")
+    parser.add_argument(
+        "--tracking-uri",
+        type=checked_address,
+        metavar="URI",
+        help="the MLflow store (default mlflow.db here)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if not is_run_id(options.run):

@@ -130,6 +130,8 @@ class Checkpoint:
         """
         path = self.folder / _RUN
         try:
+            if path.is_fifo():  # whose reading would wait for a writer
+                raise self._damaged(_RUN)
             with path.open("rb") as file:
                 text = file.read(_LONGEST_RUN + 1)
         except (FileNotFoundError, NotADirectoryError):
@@ -163,6 +165,8 @@ class Checkpoint:
                 "experiment again"
             )
         try:
+            if path.is_fifo():
+                raise self._damaged(_STATE)
             return from_arrays(read_npz(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error

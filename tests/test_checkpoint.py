@@ -133,6 +133,14 @@ def test_a_folder_in_the_place_of_a_file_is_one_line(saved, name):
         (saved.record if name == "run.json" else saved.load)()
 
 
+@pytest.mark.parametrize("name", ["run.json", "state.npz"])
+def test_a_pipe_in_the_place_of_a_file_is_one_line_and_not_waited_for(saved, name):
+    (saved.folder / name).unlink()
+    os.mkfifo(saved.folder / name)
+    with pytest.raises(UserError, match=rf"{name}: is damaged"):
+        (saved.record if name == "run.json" else saved.load)()
+
+
 def test_an_unfinished_run_is_not_overwritten(saved):
     with pytest.raises(UserError, match="holds an unfinished run; go on with `fedpriv resume"):
         saved.require_free()

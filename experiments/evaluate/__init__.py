@@ -12,6 +12,7 @@ from experiments.evaluate.measure import Evaluation, evaluate
 from experiments.evaluate.saved_models import SavedModel, from_checkpoint, from_run
 from experiments.evaluate.table import print_evaluation
 from fedpriv.arguments import Parser
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 
 _FORMATS = (".png", ".jpg", ".jpeg", ".webp")
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str]) -> None:
         help="data=NAME, data.KEY=..., evaluation.KEY=... or task.KEY=...; the rest is the run's",
     )
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="the MLflow store of --run (default mlflow.db here)"
+        "--tracking-uri",
+        type=checked_address,
+        metavar="URI",
+        help="the MLflow store of --run (default mlflow.db here)",
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw predictions into this file")
     parser.add_argument("--log", action="store_true", help="write evaluate/DATA/METRIC to the MLflow run")

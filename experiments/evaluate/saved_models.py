@@ -71,8 +71,9 @@ def from_run(name: str, tracking_uri: str | None = None) -> SavedModel:
         raise UserError(
             f"run_id={name[:80]!r}: is no run's id (32 hexadecimal digits), and {error}"
         ) from error
-    config = read_config(tracking_uri, found.run_id)
+    read_config(tracking_uri, found.run_id)  # says best why a run is not fedpriv's
     loaded = load_model(tracking_uri, found.run_id, found.location)
+    config = loaded.config  # whose digest is known: what was read before could have been exchanged since
     settings = restored(found.source, config)
     task = cast(Task, instantiate("task", settings.task, kind=Task))
     # as in training, where a task that asks for no number of outputs leaves it to the model

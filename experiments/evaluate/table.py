@@ -1,5 +1,6 @@
 """What ``fedpriv evaluate`` prints."""
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -51,6 +52,8 @@ def privacy_text(statement: dict[str, Any]) -> str:
     if statement.get("epsilon") is None:
         return f"unknown: no epsilon was reported, unit {unit}, {trained}"
     epsilon, delta = at_most(statement["epsilon"]), at_most(statement["delta"])
+    if math.isinf(statement["epsilon"]):
+        return f"NOT PRIVATE: its epsilon is infinite, so nothing is promised, unit {unit}, {trained}"
     text = f"epsilon {epsilon} at delta {delta}, unit {unit}, {trained}"
     if statement.get("noise") == "fast":
         text += "; noise is seeded (privacy.noise=fast), so it protects nobody: research only"

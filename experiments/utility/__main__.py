@@ -10,6 +10,7 @@ from experiments.utility.notes import notes_of, said_of_gaps
 from experiments.utility.table import rows_of, to_csv, to_markdown
 from experiments.utility.trials import collect
 from fedpriv.arguments import Parser
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 from fedpriv.tracking.queries import runs_of
 
@@ -31,7 +32,12 @@ def _main(arguments: Sequence[str] | None) -> None:
         description="Tabulate and plot what epsilon costs, from the runs of +experiment=utility_*.",
         epilog="Writes table.csv, table.md, utility.png and utility.svg, and prints the table.",
     )
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store (default mlflow.db here)")
+    parser.add_argument(
+        "--tracking-uri",
+        type=checked_address,
+        metavar="URI",
+        help="the MLflow store (default mlflow.db here)",
+    )
     parser.add_argument("--experiment", default="utility", metavar="NAME", help="default utility")
     parser.add_argument("--epsilon", default="1,3,8,inf", metavar="LIST", help="default 1,3,8,inf")
     parser.add_argument("--seed", default="0,1,2", metavar="LIST", help="default 0,1,2")

@@ -69,6 +69,8 @@ def _flat(found: Comparison, number: int, note: bool = True) -> dict[str, Any]:
     line |= {"epsilon_spent": _epsilon(each), "reasons": "; ".join(_reasons(each))}
     line |= _summary("bytes_per_reply", each.cost(lambda trial: trial.bytes_per_reply))
     line |= _summary("bytes_up", each.cost(lambda trial: trial.bytes_up))
+    line |= _summary("bytes_down", each.cost(lambda trial: trial.bytes_down))
+    line |= _summary("bytes_keyholders", each.cost(lambda trial: trial.bytes_keyholders))
     line |= _summary("seconds", each.cost(lambda trial: trial.seconds))
     line |= _summary("round_seconds", each.cost(lambda trial: trial.round_seconds))
     return line | ({"note": " | ".join(found.notes)} if note else {})
@@ -120,6 +122,8 @@ def _run(trial: Trial) -> dict[str, Any]:
         "epsilon": trial.epsilon,
         "bytes_up": trial.bytes_up,
         "bytes_per_reply": trial.bytes_per_reply,
+        "bytes_down": trial.bytes_down,
+        "bytes_keyholders": trial.bytes_keyholders,
         "seconds": trial.seconds,
         "round_seconds": trial.round_seconds,
     }

@@ -5,10 +5,19 @@ import math
 from matplotlib.ticker import NullLocator
 
 from fedpriv.comparison.comparison import Comparison
-from fedpriv.comparison.drawing import MOST, Plot, axes_of, file_name, labels_of, legend, style
+from fedpriv.comparison.drawing import MOST, Plot, axes_of, file_name, labels_of, legend, ring, style
 from fedpriv.comparison.groups import Group
 from fedpriv.comparison.judged import Judged
-from fedpriv.comparison.marks import SPREAD, baseline, drawable, front_said, log_ticks, metric_label, rings
+from fedpriv.comparison.marks import (
+    SPREAD,
+    baseline,
+    chosen,
+    drawable,
+    front_of,
+    front_said,
+    log_ticks,
+    metric_label,
+)
 from fedpriv.comparison.statistics import Summary
 
 _LEAST, _MOST = 1e-6, 1e9
@@ -38,18 +47,25 @@ def frontier_plot(found: Comparison, metric: Judged) -> Plot | None:
 
     usable = [point for point in points if place(point[1]) == end or low <= place(point[1]) <= high]
     figure, axes = axes_of("epsilon spent (log axis)", metric_label(metric))
-    drawn_at: dict[int, float] = {}
     series: dict[tuple[str, ...], list[tuple[int, Group, Summary]]] = {}
     for point in usable:
         series.setdefault(_series(found, point[1]), []).append(point)
-    labels = labels_of(list(series)[:MOST])
-    for number, (label, members) in enumerate(zip(labels, series.values(), strict=False)):
+    on_front = {
+        usable[spot][0]
+        for spot in front_of(
+            metric, [(place(each), summary.mean, each.privacy_unit) for _, each, summary in usable]
+        )
+    }
+    lines = list(series.items())
+    holding = [n for n, (_, members) in enumerate(lines) if any(group in on_front for group, _, _ in members)]
+    drawn = [lines[number] for number in chosen(len(lines), holding)]
+    labels = labels_of([name for name, _ in drawn])
+    for number, (label, (_, members)) in enumerate(zip(labels, drawn, strict=True)):
         look = style(number)
         members.sort(key=lambda point: place(point[1]))
         # side by side, where several series have spent the same
-        aside = _ASIDE ** (number - (min(len(series), MOST) - 1) / 2)
+        aside = _ASIDE ** (number - (len(drawn) - 1) / 2)
         x, y = [place(each) * aside for _, each, _ in members], [summary.mean for _, _, summary in members]
-        drawn_at |= {group: at for (group, _, _), at in zip(members, x, strict=True)}
         axes.errorbar(
             x,
             y,
@@ -72,13 +88,9 @@ def frontier_plot(found: Comparison, metric: Judged) -> Plot | None:
         axes.plot(x[:private], y[:private], color=look.color, linestyle=look.line, linewidth=1.6)
         if private:
             axes.plot(x[private - 1 :], y[private - 1 :], color=look.color, linestyle=":", linewidth=1.3)
-    shown = [point for point in usable if point[0] in drawn_at]
-    rings(
-        axes,
-        metric,
-        [(place(each), summary.mean, _unit(each)) for _, each, summary in shown],
-        [drawn_at[number] for number, _, _ in shown],
-    )
+        for (group, _, summary), at in zip(members, x, strict=True):
+            if group in on_front:
+                ring(axes, at, summary.mean)
     axes.set_xscale("log")
     ticks = log_ticks(low, high)
     none = any(place(each) == end for _, each, _ in usable)
@@ -92,10 +104,13 @@ def frontier_plot(found: Comparison, metric: Judged) -> Plot | None:
     baseline(axes, found, metric)
     legend(axes)
     caption = f"Epsilon: the largest that a run of the group states; {SPREAD}.{front_said(metric)}"
-    if len({_unit(each) for _, each, _ in usable} - {"none"}) > 1:
+    if len({each.privacy_unit for _, each, _ in usable} - {"none"}) > 1:
         caption += (
             " What protects images and what protects clients has a front each: their epsilons differ in kind."
         )
+    if len(lines) > MOST:
+        first = ", those on the front before others" if on_front else ""
+        caption += f" {MOST} of {len(lines)} lines are drawn{first}."
     if missing := len(points) - len(usable):
         caption += f" {missing} groups spent nothing, or do not say how much: not drawn."
     return Plot(f"frontier_{file_name(metric.name)}", f"{metric.label} against epsilon", caption, figure)
@@ -107,7 +122,3 @@ def _series(found: Comparison, each: Group) -> tuple[str, ...]:
         for column, value in zip(found.columns, each.values, strict=True)
         if column.name not in ("privacy.epsilon", "privacy.noise_multiplier")
     )
-
-
-def _unit(each: Group) -> str:
-    return each.finished[0].run.tags.get("privacy_unit", "none") if each.finished else "none"

@@ -68,6 +68,13 @@ class Group:
         return epsilon_text(self.epsilon) if self.finished else "–"
 
     @property
+    def privacy_unit(self) -> str:
+        """What the epsilon of the finished runs protects: ``sample``, ``client``, else ``none``."""
+        for trial in self.finished[:1]:
+            return trial.run.tags.get("privacy_unit", trial.settings.get("privacy.unit", "none"))
+        return "none"
+
+    @property
     def states(self) -> dict[State, int]:
         """How many of the runs that count are in each state."""
         counts = Counter(trial.state for trial in self.counted)

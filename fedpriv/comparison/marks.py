@@ -1,15 +1,15 @@
 """What several plots of a comparison share: axes' labels and ticks, the front, the value without learning."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from fedpriv.comparison.comparison import Comparison
-from fedpriv.comparison.drawing import MOST, label_text, ring
+from fedpriv.comparison.drawing import MOST, label_text
 from fedpriv.comparison.judged import Judged
-from fedpriv.comparison.pareto import front
+from fedpriv.comparison.pareto import front as pareto_front
 from fedpriv.comparison.statistics import Summary
 from fedpriv.tracking.plots import GREY
 
@@ -43,31 +43,30 @@ def drawable(found: Summary | None) -> bool:
     return found is not None and abs(found.mean) < LARGEST and (found.deviation or 0.0) < LARGEST
 
 
-def rings(
-    axes: Axes,
-    metric: Judged,
-    points: Sequence[tuple[float, float, str]],
-    at: Sequence[float] | None = None,
-) -> None:
-    """Ring the Pareto front of points (cost, metric, kind); of several kinds one each, ``none`` is in all.
+def front_of(metric: Judged, points: Sequence[tuple[float, float, str]]) -> list[int]:
+    """Return the places of the Pareto front of points (cost, metric, kind), in order.
+
+    Of several kinds each has a front, ``none`` is in all.
 
     Args:
-        axes: to draw in.
-        metric: says which way is better.
-        points: of all groups.
-        at: where each is drawn, if not at its cost.
+        metric: says which way is better; there is no front where it does not.
+        points: of all groups, also of those that are not drawn: they may beat those that are.
     """
     if metric.lower_is_better is None:
-        return
+        return []
     sign = 1.0 if metric.lower_is_better else -1.0
     units = dict.fromkeys(unit for _, _, unit in points if unit != "none")
     ringed: dict[int, None] = {}
     for unit in units or {"none": None}:
         here = [place for place, (_, _, each) in enumerate(points) if each in (unit, "none")]
-        on = front([(points[place][0], sign * points[place][1]) for place in here])
+        on = pareto_front([(points[place][0], sign * points[place][1]) for place in here])
         ringed |= dict.fromkeys(place for place, on_it in zip(here, on, strict=True) if on_it)
-    for place in ringed:
-        ring(axes, points[place][0] if at is None else at[place], points[place][1])
+    return sorted(ringed)
+
+
+def chosen(count: int, front: Collection[int]) -> list[int]:
+    """Return the places of the :data:`MOST` that are drawn, in order: those on the front before others."""
+    return sorted(sorted(range(count), key=lambda place: place not in front)[:MOST])
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -98,6 +97,7 @@ def front_said(metric: Judged) -> str:
     return f" {RINGS}."
 
 
-def left_out(points: Sequence[object]) -> str:
-    """Say in a caption that not all groups are drawn, where that is so."""
-    return f" {MOST} of {len(points)} groups are drawn." if len(points) > MOST else ""
+def left_out(points: Sequence[object], by_front: bool = False) -> str:
+    """Say in a caption that not all groups are drawn, where that is so, and that the front chose them."""
+    first = ", those on the front before others" if by_front else ""
+    return f" {MOST} of {len(points)} groups are drawn{first}." if len(points) > MOST else ""

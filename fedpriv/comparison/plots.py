@@ -16,6 +16,7 @@ from fedpriv.comparison.drawing import (
     file_name,
     labels_of,
     legend,
+    ring,
     style,
 )
 from fedpriv.comparison.frontier import frontier_plot
@@ -24,12 +25,13 @@ from fedpriv.comparison.judged import Judged
 from fedpriv.comparison.marks import (
     SPREAD,
     baseline,
+    chosen,
     drawable,
+    front_of,
     front_said,
     left_out,
     log_ticks,
     metric_label,
-    rings,
 )
 from fedpriv.comparison.statistics import Summary, summarise
 from fedpriv.comparison.trials import Trial
@@ -104,7 +106,7 @@ def bytes_plot(found: Comparison, metric: Judged) -> Plot | None:
         found,
         metric,
         "bytes",
-        "updates of all clients, whole run (MB)",
+        "sent by all clients, up only, whole run (MB)",
         lambda trial: None if trial.bytes_up is None else trial.bytes_up / 1e6,
     )
 
@@ -131,8 +133,11 @@ def _cost_plot(
         return None
     log = min(costs) > 0 and max(costs) >= _LOG_FROM * min(costs)
     figure, axes = axes_of(f"{xlabel}{', log axis' if log else ''}", metric_label(metric))
-    labels = labels_of([each.parts for each, _, _ in points[:MOST]])
-    for number, (label, (_, cost, summary)) in enumerate(zip(labels, points, strict=False)):
+    on_front = front_of(metric, [(cost.mean, summary.mean, "") for _, cost, summary in points])
+    drawn = chosen(len(points), on_front)
+    labels = labels_of([points[place][0].parts for place in drawn])
+    for number, (label, place) in enumerate(zip(labels, drawn, strict=True)):
+        _, cost, summary = points[place]
         look = style(number)
         axes.errorbar(
             [cost.mean],
@@ -154,7 +159,8 @@ def _cost_plot(
             linestyle="none",
             label=label,
         )
-    rings(axes, metric, [(cost.mean, summary.mean, "") for _, cost, summary in points])
+        if place in on_front:
+            ring(axes, cost.mean, summary.mean)
     if log:
         axes.set_xscale("log")
         ticks = log_ticks(min(costs), max(costs))
@@ -167,7 +173,7 @@ def _cost_plot(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     legend(axes)
     title = f"{metric.label} against {'upload' if name == 'bytes' else 'time'}"
-    caption = f"{SPREAD[0].upper()}{SPREAD[1:]}.{front_said(metric)}{left_out(points)}"
+    caption = f"{SPREAD[0].upper()}{SPREAD[1:]}.{front_said(metric)}{left_out(points, bool(on_front))}"
     return Plot(f"{name}_{file_name(metric.name)}", title, caption, figure)
 
 

@@ -1,14 +1,16 @@
 """A comparison as tables of text: what groups reached and cost, and how they differ from their reference."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fedpriv.comparison.comparison import Comparison, Difference
+from fedpriv.comparison.comparison import Comparison
 from fedpriv.comparison.groups import Group
 from fedpriv.comparison.judged import Judged
 from fedpriv.comparison.statistics import Summary
+from fedpriv.comparison.tested import Difference
 from fedpriv.comparison.text import shown
+from fedpriv.comparison.trials import Trial
 from fedpriv.console.wording import bytes_text, number_text, seconds_text
 
 DASH = "–"
@@ -34,12 +36,16 @@ class Table:
 
 
 def results_table(found: Comparison) -> Table:
-    """Return a row per group: its settings, each metric's mean ± deviation, states of runs, and costs."""
+    """Return a row per group: its settings, each metric's mean ± deviation, states of runs, and costs.
+
+    What was sent down has a column where runs say it, what key holders sent and got where there were any.
+    """
     heads = [column.short for column in found.columns]
     metrics = [
         f"{metric.label}, {metric.sense}" if metric.sense else metric.label for metric in found.metrics
     ]
-    costs = ["epsilon spent", "up, client and round", "up in all", "a round takes"]
+    traffic = _traffic(found)
+    costs = ["epsilon spent", "up, client and round", "up in all", *traffic, "a round takes"]
     rows = []
     for each in found.groups:
         up = each.cost(lambda trial: trial.bytes_up)
@@ -53,6 +59,10 @@ def results_table(found: Comparison) -> Table:
                 each.epsilon_text,
                 DASH if reply is None else bytes_text(reply.mean),
                 DASH if up is None else bytes_text(up.mean),
+                *(
+                    DASH if (sent := each.cost(of)) is None else bytes_text(sent.mean)
+                    for of in traffic.values()
+                ),
                 DASH if seconds is None else _seconds(seconds),
             ]
         )
@@ -141,6 +151,16 @@ def p_text(p: float | None) -> str:
     if p is None:
         return DASH
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _traffic(found: Comparison) -> dict[str, Callable[[Trial], float | None]]:
+    """Return heads of the bytes beside those sent up, with what a run says of them."""
+    costs: dict[str, Callable[[Trial], float | None]] = {}
+    if any(trial.bytes_down is not None for each in found.groups for trial in each.finished):
+        costs["down in all"] = lambda trial: trial.bytes_down
+    if any(trial.bytes_keyholders for each in found.groups for trial in each.finished):
+        costs["key holders in all"] = lambda trial: trial.bytes_keyholders
+    return costs
 
 
 def _metric_cell(each: Group, metric: Judged) -> str:

@@ -20,6 +20,8 @@ STATES: tuple[State, ...] = ("finished", "failed", "killed", "pruned", "running"
 
 UP, REPLIES = "bytes_up", "clients_replied"
 """Metrics: bytes of all updates of a round, how many these were."""
+DOWN, HOLDERS = "bytes_down", "bytes_keyholders"
+"""Metrics: bytes of all models sent in a round, bytes to and from all key holders."""
 
 _SECONDS, _EVALUATE = "seconds_", "seconds_evaluate"
 
@@ -45,6 +47,8 @@ class Trial:
             process bear its imports and caches, and some rounds are not evaluated; None likewise.
         last_round: that was written; None where none was.
         rounds: that were asked for; None where the run does not say.
+        bytes_down: of all models sent in all rounds; None where none were logged.
+        bytes_keyholders: to and from all key holders, in all rounds; None likewise, 0 without key holders.
     """
 
     run: LoggedRun
@@ -61,6 +65,8 @@ class Trial:
     round_seconds: float | None = None
     last_round: int | None = None
     rounds: int | None = None
+    bytes_down: float | None = None
+    bytes_keyholders: float | None = None
 
     @property
     def choices(self) -> dict[str, str]:
@@ -107,7 +113,7 @@ def epsilon_text(epsilon: float | None) -> str:
 
 def wanted_curves(run: LoggedRun, metrics: Sequence[Judged]) -> list[str]:
     """Return the metrics of a run whose rounds are needed to make a trial of it."""
-    names = [*(metric.name for metric in metrics), ROUNDS, UP, REPLIES]
+    names = [*(metric.name for metric in metrics), ROUNDS, UP, REPLIES, DOWN, HOLDERS]
     return [name for name in dict.fromkeys([*names, *_phases(run)]) if name in run.metrics]
 
 
@@ -148,6 +154,8 @@ def trial_of(run: LoggedRun, metrics: Sequence[Judged], curves: Mapping[str, Cur
         round_seconds=_round_seconds([curves.get(name, {}) for name in _phases(run) if name != _EVALUATE]),
         last_round=last,
         rounds=_whole(run.params.get("federation.rounds", "")),
+        bytes_down=_total(curves.get(DOWN, {})),
+        bytes_keyholders=_total(curves.get(HOLDERS, {})),
     )
 
 

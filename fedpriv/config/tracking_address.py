@@ -2,6 +2,8 @@
 
 import re
 
+from fedpriv.errors import UserError
+
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][\w+.-]*)://(?=(?P<rest>\S*))", re.IGNORECASE)
 _PASSWORD = re.compile(r"[^/?#@:]*:(?!\d+(?:[/?#,'\"}\]]|$))\S*@")
 """After the scheme: a name, a colon that no port follows, and a sign ``@`` however far."""
@@ -23,6 +25,17 @@ def refusal_of_address(text: str, field: str = "tracking.uri") -> str | None:
     """
     said = (_refusal(field, found["scheme"].lower(), found["rest"]) for found in _ADDRESS.finditer(text))
     return next((each for each in said if each is not None), None)
+
+
+def checked_address(text: str) -> str:
+    """Return what was given as ``--tracking-uri``, for ``argparse`` to check it before anything is written.
+
+    Raises:
+        UserError: see :func:`refusal_of_address`.
+    """
+    if (said := refusal_of_address(text, "--tracking-uri")) is not None:
+        raise UserError(said)
+    return text
 
 
 def _refusal(field: str, scheme: str, rest: str) -> str | None:

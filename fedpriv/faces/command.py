@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedpriv.arguments import Command, command_parser, run_command
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.faces.caller_command import identify, verify
 from fedpriv.faces.options import KEYHOLDER_PORT, SERVER_PORT, owns
 from fedpriv.faces.owner_command import caller, delete, enroll
@@ -102,7 +103,9 @@ def _export(arguments: list[str]) -> None:
     )
     parser.add_argument("source", help="a run's output folder, an MLflow run id, or models:/NAME/VERSION")
     parser.add_argument("file", type=Path, help="what to write, ending in .npz")
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store of a run id")
+    parser.add_argument(
+        "--tracking-uri", type=checked_address, metavar="URI", help="the MLflow store of a run id"
+    )
     options = parser.parse_args(arguments)
     from fedpriv.faces.embed import export, load_embedder
     from fedpriv.faces.false_accepts import FAR, in_words

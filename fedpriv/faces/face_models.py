@@ -178,9 +178,11 @@ def _from_mlflow(name: str, tracking_uri: str | None) -> FaceModel:
 
     found = find(tracking_uri, name)
     source = found.source
-    config = restored(source, read_config(tracking_uri, found.run_id))
-    _require_face(instantiate("task", config.task, kind=Task), source)
+    said = restored(source, read_config(tracking_uri, found.run_id))
+    _require_face(instantiate("task", said.task, kind=Task), source)  # before weights are loaded
     logged = load_model(tracking_uri, found.run_id, found.location)
+    config = restored(source, logged.config)  # these are checked against their digest
+    _require_face(instantiate("task", config.task, kind=Task), source)
     data = str(logged.statement.get("data", ""))
     return _rebuilt(source, dict(config.model), logged.in_shape, logged.weights, data)
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fedpriv.config.tracking_address import checked_address
+
 OWNER, CALLER = Path("keys-faces"), Path("faces-caller")
 SERVER_PORT, KEYHOLDER_PORT = 8092, 8093
 SERVER, KEYHOLDER = f"http://127.0.0.1:{SERVER_PORT}", f"http://127.0.0.1:{KEYHOLDER_PORT}"
@@ -36,7 +38,9 @@ def embeds(parser: argparse.ArgumentParser) -> None:
         help="face model: a run's output folder, an MLflow run id, models:/NAME/VERSION, a .npz file of "
         "`fedpriv faces export`, or pixels:D (no model, to try the services)",
     )
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store of a run id")
+    parser.add_argument(
+        "--tracking-uri", type=checked_address, metavar="URI", help="the MLflow store of a run id"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each answer")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedpriv.arguments import Command, command_parser, run_command
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.keys import make_folder
@@ -51,7 +52,12 @@ def _up(arguments: list[str]) -> None:
         "--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id, .npz or models:/NAME/VERSION"
     )
     parser.add_argument("--emotion", metavar="RUN", help="emotion model, likewise")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store of run ids and registered models")
+    parser.add_argument(
+        "--tracking-uri",
+        type=checked_address,
+        metavar="URI",
+        help="MLflow store of run ids and registered models",
+    )
     options = parser.parse_args(arguments)
     models = tuple(each for each in (options.gaze, options.emotion) if each)
     plan = _plan(

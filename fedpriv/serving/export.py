@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fedpriv.arguments import Parser, command_line
+from fedpriv.config.tracking_address import checked_address
 from fedpriv.errors import UserError
 from fedpriv.serving.loading import load_model, rebuilt
 from fedpriv.serving.models import ServedModel
@@ -26,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "source", help="a run's output folder, an MLflow run id, models:/NAME/VERSION, or a file of weights"
     )
     parser.add_argument("file", type=Path, help="what to write, ending in .npz")
-    parser.add_argument("--tracking-uri", metavar="URI", help="the MLflow store of a run id")
+    parser.add_argument(
+        "--tracking-uri", type=checked_address, metavar="URI", help="the MLflow store of a run id"
+    )
     parser.add_argument("--half", action="store_true", help="round weights to float16: half the bytes")
     parser.add_argument("--notes", default="{}", metavar="JSON", help="facts to be kept in the file")
     with command_line("fedpriv"):

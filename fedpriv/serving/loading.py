@@ -59,10 +59,11 @@ def from_mlflow(name: str, tracking_uri: str | None = None) -> ServedModel:
 
     found = find(tracking_uri, name)
     source = found.source
-    config = restored(source, read_config(tracking_uri, found.run_id))
-    task = cast(Task, instantiate("task", config.task, kind=Task))
-    kind_of(task, source)
+    said = restored(source, read_config(tracking_uri, found.run_id))
+    kind_of(cast(Task, instantiate("task", said.task, kind=Task)), source)  # before weights are loaded
     logged = load_model(tracking_uri, found.run_id, found.location)
+    config = restored(source, logged.config)  # these are checked against their digest
+    task = cast(Task, instantiate("task", config.task, kind=Task))
     statement = dict(logged.statement)
     origin = Origin(source, str(statement.get("data", "")), statement, {})
     return rebuilt(task, dict(config.model), logged.in_shape, logged.weights, origin)

@@ -139,7 +139,10 @@ def _any_finished(jobs: list[Job]) -> bool:
 
 
 def _name(jobs: list[Job]) -> str:
-    values = Counter(name for name, _ in {tuple(each.split("=", 1)) for job in jobs for each in job.settings})
+    # in the command's order: a set's changes from process to process
+    values = Counter(
+        each.partition("=")[0] for each in dict.fromkeys(e for job in jobs for e in job.settings)
+    )
     return "sweep " + (" x ".join(f"{name}:{count}" for name, count in values.items()) or "of one job")
 
 

@@ -175,7 +175,7 @@ class _Job:
             )
             return report if runs is None else self._say_failed(runs, member, report, run_id)
         if runs is not None and done.mlflow_run_id is not None:
-            return replace(of_run(self._number, runs.run(done.mlflow_run_id)), state="finished")
+            return replace(of_run(runs, self._number, runs.run(done.mlflow_run_id)), state="finished")
         last = done.history[-1]
         epsilon = None if last.epsilon is None else f"{last.epsilon:.6g}"
         return Report(self._number, "finished", done.metric, last.metrics.get(done.metric), epsilon)
@@ -194,7 +194,9 @@ class _Job:
             runs.end(run.run_id, "KILLED", report.reason)
         elif run.status != "FAILED":
             runs.end(run.run_id, "FAILED", report.reason)
-        return replace(of_run(self._number, run), state=report.state, reason=report.reason, refused=False)
+        return replace(
+            of_run(runs, self._number, run), state=report.state, reason=report.reason, refused=False
+        )
 
     def _require_same_store(self) -> None:
         tracking, record = self._config.tracking, self._record

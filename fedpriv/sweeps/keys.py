@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from fedpriv import __version__
-from fedpriv.config.schema import RunConfig
+from fedpriv.config.schema import PrivacyUnit, RunConfig
 
 _DIGITS = 32
 _WHERE = (
@@ -18,7 +19,6 @@ _WHERE = (
     ("first_run_id",),
     ("engine", "workers"),
     ("engine", "threads"),
-    ("privacy", "ledger"),
     ("secure", "key_folder"),
 )
 """What only says where a run writes and with how many cores."""
@@ -29,10 +29,12 @@ def job_key(config: DictConfig | RunConfig) -> str:
 
     Hashed are fedpriv's version and the resolved configuration with the schema's defaults, as JSON with
     sorted names. Left out is what says where: Hydra's own settings, tracking, run ids, workers and threads,
-    the folders of ledger and keys.
+    the folder of keys.
 
     Edge cases:
-        - With ``privacy.lifetime_epsilon`` the ledger is in it: what it has decides when the run ends.
+        - The ledger's folder is in it where the run is charged to one: what one ledger has been charged with
+          is no other's, and a run that was charged to none is not one that is. ``default`` is the folder
+          that it stands for here and now.
         - The data is in it by its settings only: other files under the same ``data.root`` are the same key.
         - ``privacy.epsilon=inf`` and ``privacy=none`` compute the same and have different keys, for they are
           recorded as what was asked for.
@@ -47,10 +49,13 @@ def job_key(config: DictConfig | RunConfig) -> str:
     if not plain["relays"]["enabled"]:
         del plain["relays"]  # nothing of the run depends on it
     if isinstance(root := plain["data"].get("root") if isinstance(plain["data"], dict) else None, str):
-        plain["data"]["root"] = str(Path(root).expanduser().resolve())
+        plain["data"]["root"] = _resolved(root)
+    privacy = plain["privacy"]
+    if privacy["unit"] == PrivacyUnit.none.name or privacy["epsilon"] == math.inf:
+        del privacy["ledger"]  # nothing is charged
+    elif privacy["ledger"] is not None:
+        privacy["ledger"] = _ledger(privacy["ledger"])
     for *groups, name in _WHERE:
-        if name == "ledger" and plain["privacy"]["lifetime_epsilon"] is not None:
-            continue  # what earlier runs have spent decides how long this one trains
         group = plain
         for each in groups:
             group = group[each]
@@ -69,6 +74,20 @@ def plain_config(config: DictConfig | RunConfig) -> dict[str, Any]:
     own = OmegaConf.masked_copy(own, [str(name) for name in own if name != "hydra"])
     merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.to_container(own, resolve=True))
     return cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True, enum_to_str=True))
+
+
+def _ledger(chosen: str) -> str:
+    from fedpriv.config.ledger import DEFAULT  # on use: it loads much
+    from fedpriv.privacy.ledger import default_folder
+
+    return _resolved(str(default_folder()) if chosen == DEFAULT else chosen)
+
+
+def _resolved(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except (RuntimeError, OSError, ValueError):  # no path; the job is refused for it
+        return path
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from fedpriv.errors import UserError
-from fedpriv.sweeps import sweep
+from fedpriv.sweeps import joblib_launcher, sweep
 from fedpriv.sweeps.search.pruning import NAME
 
 
@@ -43,7 +43,7 @@ class Search(Sweeper):
 
 
 def register() -> None:
-    """Let Hydra know the sweeper.
+    """Let Hydra know the sweeper, and the launcher that takes the place of joblib's.
 
     Hydra takes plugins by names below ``hydra_plugins`` only, and looks for them in the folders of that
     package. Here there is no such folder: the name leads to the class where it is.
@@ -51,3 +51,4 @@ def register() -> None:
     plugins = Plugins.instance()
     plugins.register(Search)
     plugins.class_name_to_class[NAME] = Search
+    joblib_launcher.register()

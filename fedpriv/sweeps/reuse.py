@@ -1,8 +1,11 @@
 """Runs that have finished a job already, with all that is asked of it now."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+from fedpriv.errors import UserError
 from fedpriv.sweeps.reports import Report
 
 Run = Any
@@ -33,7 +36,7 @@ def take(runs: Any, run: Run, member: Any, tracking: Any) -> Report:
     """
     runs.join(run.run_id, member)
     register(runs, run.run_id, tracking)
-    return of_run(member.number, run)
+    return of_run(runs, member.number, run)
 
 
 def register(runs: Any, run_id: str, tracking: Any) -> None:
@@ -48,11 +51,42 @@ def register(runs: Any, run_id: str, tracking: Any) -> None:
         register_model(runs.location.uri, run_id, tracking.register)
 
 
-def of_run(number: int, run: Run) -> Report:
-    """Return the report of a job that a run has done already."""
-    metric = run.tags.get("metric")
-    value = None if metric is None else run.metrics.get(metric)
+def of_run(runs: Any, number: int, run: Run) -> Report:
+    """Return the report of a job that a run has done already; without a value that is not the last round's.
+
+    Raises:
+        UserError: when the store does not answer.
+    """
+    from fedpriv.tracking.histories import curves_of
+    from fedpriv.tracking.last_round import ROUNDS, lack
+
+    metric, value = run.tags.get("metric"), None
+    if metric in run.metrics:
+        curves = curves_of(runs.location.uri, {run.run_id: [metric, ROUNDS]})[run.run_id]
+        if not lack(run.metrics, metric, curves[metric], max(curves[ROUNDS], default=None)):
+            value = run.metrics[metric]
     return Report(number, "reused", metric, value, run.tags.get("epsilon"), run.run_id)
+
+
+def said_killed(number: int, runs: Any, parent: str | None) -> Report:
+    """Return the report of a job whose process was killed; its run of the sweep ``parent`` is FAILED.
+
+    Edge cases:
+        One that was killed before it had a run has none. A store that does not answer is left as it is.
+    """
+    report = Report(number, "failed", reason="its process was killed, by lack of memory?")
+    if runs is None or parent is None:
+        return report
+    from fedpriv.tracking.sweeps import member_tag
+
+    with suppress(UserError):
+        for run in runs.members(parent):
+            if run.tags[member_tag(parent)] == str(number) and run.status == "RUNNING":
+                report = replace(report, run_id=run.run_id)
+                runs.end(run.run_id, "FAILED", report.reason)
+                of_rounds = of_run(runs, number, run)
+                report = replace(of_rounds, state=report.state, reason=report.reason)
+    return report
 
 
 def said_of_code(used: Sequence[Run], now: str) -> str | None:
@@ -62,9 +96,14 @@ def said_of_code(used: Sequence[Run], now: str) -> str | None:
         return None
     which = ", ".join(sorted(map(_short, others)))
     return (
-        f"{len(used)} jobs are reused from earlier code ({which}; now {_short(now)}); for new ones take "
+        f"{said_jobs(len(used))} reused from earlier code ({which}; now {_short(now)}); for new ones take "
         "another tracking.experiment"
     )
+
+
+def said_jobs(count: int) -> str:
+    """Return so many jobs in words: ``1 job``, ``2 jobs``."""
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def chosen(overrides: Iterable[str], groups: Mapping[str, Any]) -> dict[str, str]:

@@ -4,8 +4,8 @@ import contextlib
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from fedpriv.sweeps.processes import Process, ending_first
 from fedpriv.sweeps.progress import SweepProgress
 from fedpriv.sweeps.record import SweepRecord
 from fedpriv.sweeps.reports import Report, ReportFile
-from fedpriv.sweeps.reuse import finished, of_run, said_of_code, take
+from fedpriv.sweeps.reuse import finished, of_run, said_jobs, said_killed, said_of_code, take
 from fedpriv.sweeps.threads import jobs_at_once
 
 log = logging.getLogger("fedpriv")
@@ -110,8 +110,8 @@ class Sweep:
         outlived = None if self._outlived else Process.own()
         uri = None if self.runs is None else self.runs.location.uri
         done = {str(number): asdict(report) for number, report in self.reports.items()}
-        record = SweepRecord(self.parent, uri, self._experiment, self.at_once, outlived, done)
-        record.write(self.folder)
+        self._record = SweepRecord(self.parent, uri, self._experiment, self.at_once, outlived, done)
+        self._record.write(self.folder)
         told = ReportFile(self.folder)
         told.clear()
         self._progress = SweepProgress(
@@ -121,6 +121,27 @@ class Sweep:
         self._progress.__enter__()
         if not self._outlived:
             self._signals.enter_context(ending_first(self._jobs_processes, _PATIENCE_S))
+
+    def go_on_without(self, others: Container[int]) -> bool:
+        """Let the jobs be FAILED whose process was killed, and those that have not ended be launched again.
+
+        Args:
+            others: processes that were killed because another was: their jobs are launched again.
+
+        Returns:
+            Whether there was such a job. Without one, the same launch would do the same.
+        """
+        told, latest = ReportFile(self.folder), self._latest()
+        gone = [each for each in latest.values() if each.process is not None and not each.process.lives]
+        # asked after that: who kills others has named them by then
+        killed = [e for e in gone if e.state == "running" and e.process and e.process.pid not in others]
+        for each in killed:
+            latest[each.number] = report = said_killed(each.number, self.runs, self.parent)
+            told.append(report)
+        ended = {str(number): asdict(each) for number, each in latest.items() if each.state != "running"}
+        self._record = replace(self._record, finished=self._record.finished | ended)
+        self._record.write(self.folder)
+        return bool(killed)
 
     def end(self, summary: Callable[[Console], None] | None = None) -> int:
         """Close the sweep after its last job: counts and table to MLflow and terminal, failures to stderr.
@@ -213,7 +234,7 @@ class Sweep:
             if report is None or report.state == "running":
                 run = finished(self.runs.job_runs(key), self._tracking)
                 if run is not None:
-                    self.reports[number] = of_run(number, run)
+                    self.reports[number] = of_run(self.runs, number, run)
 
     def _close(self, status: str, counts: Mapping[str, int]) -> None:
         if self.runs is None or self.parent is None:
@@ -235,7 +256,8 @@ class Sweep:
         reused = sum(report.state == "reused" for report in self.reports.values())
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         where = "" if self.parent is None else f"; MLflow run {self.parent}"
-        return f"{len(self._numbers())} jobs: {states or 'none'} ({reused} reused){where}"
+        jobs = said_jobs(len(self._numbers()))
+        return f"{jobs}: {states or 'none'} ({reused} reused){where}"
 
     def _stop(self) -> None:
         self._signals.close()
@@ -245,10 +267,12 @@ class Sweep:
 
     def _jobs_processes(self) -> list[Process]:
         """Return where jobs run that have not ended."""
-        latest: dict[int, Report] = {}
-        for report in ReportFile(self.folder).new():
-            latest[report.number] = report
-        return [each.process for each in latest.values() if each.state == "running" and each.process]
+        latest = self._latest().values()
+        return [each.process for each in latest if each.state == "running" and each.process]
+
+    def _latest(self) -> dict[int, Report]:
+        """Return what each job has told last, as it is on disk."""
+        return {report.number: report for report in ReportFile(self.folder).new()}
 
 
 current: Sweep | None = None

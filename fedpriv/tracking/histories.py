@@ -61,11 +61,11 @@ def add_files(uri: str | None, run_id: str, folder: Path, place: str) -> None:
     Raises:
         UserError: when the store, the run or the place of its artifacts does not take them.
     """
-    try:
-        with reading(uri) as client:
+    with reading(uri) as client:
+        try:
             client.log_artifacts(run_id, str(folder), place)
-    except (OSError, MlflowException) as error:
-        reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
-        raise UserError(
-            f"run {run_id}: took no files ({reason}); give --no-log, or mend its store"
-        ) from error
+        except (OSError, MlflowException) as error:
+            reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
+            raise UserError(
+                f"run {run_id}: took no files ({reason}); give --no-log, or mend its store"
+            ) from error

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,12 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils import environment
 from torch import fx, nn
 
+from fedpriv.tracking.params import config_hash
+from fedpriv.tracking.plain_yaml import read_plain
 from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
 from fedpriv.tracking.uncollected import uncollected
 from fedpriv.types import AnyArray
@@ -31,6 +36,15 @@ WEIGHTS_FILE = "weights.npz"
 WEIGHTS_PREFIX = "weights/"
 WEIGHTS_DIGEST = "weights_sha256"
 """Parameter of the logged model, in MLflow's database: SHA-256 of :data:`WEIGHTS_FILE`."""
+DESCRIPTION_DIGEST = "mlmodel_sha256"
+"""Likewise of ``MLmodel``, which has the statement of privacy and the shape of an input."""
+CONFIG_FILE = "config.yaml"
+"""Of the run: the settings, by which its model is built again."""
+CONFIG_DIGEST = "config_sha256"
+"""Likewise of the run's :data:`CONFIG_FILE`; not there where that was not what the run was started with."""
+
+_MOST_CONFIG = 2**20
+_log = logging.getLogger("fedpriv")
 
 
 def log_model(
@@ -53,6 +67,8 @@ def log_model(
         a person's image must not travel with a model.
         The stored model loads with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``: no object in it
         needs more than torch's restricted reader of tensors.
+        The SHA-256 of the weights, of ``MLmodel`` and of the run's ``config.yaml`` are kept in MLflow's
+        database, so that who may write to the artifacts alone changes none of them unnoticed.
         The program holds no tracebacks, which name this machine's folders, if torch can leave them out
         (2.13 can).
 
@@ -84,12 +100,12 @@ def log_model(
     with torch.no_grad():
         outputs = frozen(torch.from_numpy(zeros)).numpy()
     signature = ModelSignature(inputs=_described(zeros), outputs=_described(outputs))
-    experiment_id = client.get_run(run_id).info.experiment_id
+    run = client.get_run(run_id)
     with quiet_mlflow(), uncollected(), _unchecked(), _untraced(), tempfile.TemporaryDirectory() as folder:
         weights, local = Path(folder, WEIGHTS_FILE), Path(folder, MODEL_NAME)
-        digest = _write_weights(frozen, weights)
+        digests = {WEIGHTS_DIGEST: _write_weights(frozen, weights), **_digest_of_config(client, run)}
         logged = client.create_logged_model(
-            experiment_id, name=MODEL_NAME, source_run_id=run_id, params={WEIGHTS_DIGEST: digest}
+            run.info.experiment_id, name=MODEL_NAME, source_run_id=run_id, params=digests
         )
         try:
             mlflow_pytorch().save_model(
@@ -108,6 +124,10 @@ def log_model(
                 serialization_format="pt2",
             )
             weights.replace(local / WEIGHTS_FILE)
+            # it names the logged model, so it is there after that
+            client.log_model_params(
+                logged.model_id, {DESCRIPTION_DIGEST: digest_of(local / MLMODEL_FILE_NAME)}
+            )
             client.log_model_artifacts(logged.model_id, str(local))
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
@@ -125,8 +145,33 @@ def _write_weights(model: nn.Module, path: Path) -> str:
     """Write parameters and buffers; return the file's SHA-256."""
     arrays = {f"{WEIGHTS_PREFIX}{name}": value.numpy() for name, value in model.state_dict().items()}
     np.savez(path, allow_pickle=False, **arrays)
+    return digest_of(path)
+
+
+def digest_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_config(client: MlflowClient, run: Run) -> dict[str, str]:
+    """Return the digest of the run's settings in the store, {} where they are not those of its start.
+
+    They may have lain there for the hours of a training: the hash of them is in the database since.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(client.download_artifacts(run.info.run_id, CONFIG_FILE, folder))
+            if config_hash(read_plain(path, _MOST_CONFIG)) == run.data.tags.get("config_hash"):
+                return {CONFIG_DIGEST: digest_of(path)}
+    except (MlflowException, OSError, ValueError, TypeError, AttributeError):
+        pass  # damaged in as many ways as there are
+    _log.warning(
+        "MLflow run %s: its %s is missing or was altered; its model will not be loaded from there",
+        run.info.run_id,
+        CONFIG_FILE,
+    )
+    return {}
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Reads a run's model back, by run id, and what is written beside it."""
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,24 @@ import torch
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.entities import LoggedModel, Run
+from mlflow.exceptions import MlflowException
 from mlflow.models.model import MLMODEL_FILE_NAME
 from torch import Tensor
 
 from fedpriv.arrays import read_npz
 from fedpriv.errors import UserError
-from fedpriv.tracking.model_artifact import MODEL_NAME, WEIGHTS_DIGEST, WEIGHTS_FILE, WEIGHTS_PREFIX
+from fedpriv.tracking.artifact_place import require_own_place
+from fedpriv.tracking.model_artifact import (
+    CONFIG_DIGEST,
+    CONFIG_FILE,
+    DESCRIPTION_DIGEST,
+    MODEL_NAME,
+    WEIGHTS_DIGEST,
+    WEIGHTS_FILE,
+    WEIGHTS_PREFIX,
+    digest_of,
+)
+from fedpriv.tracking.model_statement import Statement, checked_statement, require_epsilon_of
 from fedpriv.tracking.plain_yaml import read_plain
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.store import locate, open_run
@@ -31,13 +41,13 @@ class ModelDescription:
     """What is written beside a logged model.
 
     Attributes:
-        statement: the privacy statement logged with it: texts, numbers and None.
+        statement: the privacy statement logged with it, checked.
         in_shape: of one input, without the batch: (C, H, W).
         dtype: of the input, e.g. ``float32``; empty where none is written.
         out_shape: of one output, without the batch: (K,); empty where none is written.
     """
 
-    statement: dict[str, Any]
+    statement: Statement
     in_shape: tuple[int, ...]
     dtype: str
     out_shape: tuple[int, ...]
@@ -48,16 +58,18 @@ class LoggedWeights:
     """What :func:`load_model` returns.
 
     Attributes:
-        statement: the privacy statement logged with the model.
+        statement: the privacy statement logged with the model, checked.
         in_shape: of one input, without the batch: (C, H, W).
         out_shape: of one output: (K,).
         weights: parameters and buffers under the names they had in the trained model, on the CPU.
+        config: the run's settings, nested; those that its model was logged with.
     """
 
-    statement: dict[str, Any]
+    statement: Statement
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     weights: dict[str, Tensor]
+    config: dict[str, Any]
 
 
 def load_model(uri: str | None, run_id: str, location: str | None = None) -> LoggedWeights:
@@ -67,8 +79,9 @@ def load_model(uri: str | None, run_id: str, location: str | None = None) -> Log
         - Whoever can write to the store cannot run code here: read are an array file without objects and two
           small texts. The exported program beside them, which ``torch.export.load`` evaluates expressions
           of (torch 2.13, sizes as texts for sympy), is left where it is.
-        - The weights are those that were logged: their file's SHA-256 is the one that MLflow's database has.
-          Who may write to the folder of artifacts and not to the database can exchange no weights.
+        - The weights, ``MLmodel`` and the run's ``config.yaml`` are those that were logged: the SHA-256 of
+          each is the one that MLflow's database has. Who may write to the folder of artifacts and not to
+          the database can exchange none of them.
         - Takes no more memory than a few times the size of the file, which is 1 GiB at most.
 
     Edge cases:
@@ -87,44 +100,41 @@ def load_model(uri: str | None, run_id: str, location: str | None = None) -> Log
     client, run = open_run(place, run_id)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
         model = final_model(client, run, location)
-        described = read_description(client, model, run_id)
-        _require_plain(run_id, described.statement)
-        digest = model.params.get(WEIGHTS_DIGEST)
-        if digest is None:
+        described = read_description(client, model, run)
+        if CONFIG_DIGEST not in model.params:
             raise UserError(
-                f"run_id={run_id}: its model was logged by an earlier fedpriv, as a program, which is not "
-                "executed; name the run's output folder, or run it again"
+                f"run_id={run_id}: its {CONFIG_FILE} was altered before its model was logged, or the model "
+                "is an earlier fedpriv's; name the run's output folder, or run it again"
             )
+        store = _Store(place.uri, folder, run_id)
+        path = store.fetched(
+            str(run.info.artifact_uri), CONFIG_FILE, _MOST_DESCRIBED, model.params[CONFIG_DIGEST]
+        )
+        config = _settings(run_id, path)
+        path = store.fetched(
+            model.artifact_location, WEIGHTS_FILE, _MOST_WEIGHTS, model.params[WEIGHTS_DIGEST]
+        )
         try:
-            weights = _checked_weights(
-                _fetched(model, WEIGHTS_FILE, _MOST_WEIGHTS, place.uri, folder), digest
-            )
-        except Exception as error:  # MLflow and its stores fail on a foreign or damaged model in many ways
-            raise UserError(
-                f"run_id={run_id}: {WEIGHTS_FILE} of its model is missing, damaged or not what was logged; "
-                "put it back, name the run's output folder, or run it again"
-            ) from error
-    return LoggedWeights(described.statement, described.in_shape, described.out_shape, weights)
+            arrays = read_npz(path)
+            weights = {
+                name.removeprefix(WEIGHTS_PREFIX): torch.from_numpy(value.copy())
+                for name, value in arrays.items()
+            }
+        except Exception as error:  # a foreign file is none in many ways
+            raise _damaged(run_id, WEIGHTS_FILE) from error
+    return LoggedWeights(described.statement, described.in_shape, described.out_shape, weights, config)
 
 
-def _require_plain(run_id: str, statement: Mapping[str, Any]) -> None:
-    for name, value in statement.items():
-        plain = float | int | None if name in ("epsilon", "delta") else float | int | str | None
-        if not isinstance(value, plain):
-            raise UserError(
-                f"run_id={run_id}: its model states {str(name)[:40]!r} = {str(value)[:40]!r}; choose a "
-                "run that fedpriv logged"
-            )
-
-
-def _checked_weights(path: Path, digest: str) -> dict[str, Tensor]:
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            raise ValueError("SHA-256 is another")
-    arrays = read_npz(path)
-    return {
-        name.removeprefix(WEIGHTS_PREFIX): torch.from_numpy(value.copy()) for name, value in arrays.items()
-    }
+def _settings(run_id: str, path: Path) -> dict[str, Any]:
+    try:
+        config = read_plain(path, _MOST_DESCRIBED)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise UserError(
+            f"run_id={run_id}: its {CONFIG_FILE} cannot be read; choose a run that fedpriv logged"
+        )
+    return config
 
 
 def final_model(client: MlflowClient, run: Run, location: str | None = None) -> LoggedModel:
@@ -136,57 +146,107 @@ def final_model(client: MlflowClient, run: Run, location: str | None = None) -> 
         location: its artifacts' address, or ``models:/<model id>``; None takes the last.
 
     Raises:
-        UserError: when the run has none, or none there.
+        UserError: when the run has none, or none there. A model that another run made is none of this one's,
+            though anybody who may write to a run can add it to what the run has made.
     """
+    run_id = run.info.run_id
     outputs = run.outputs.model_outputs if run.outputs else []
-    models = [client.get_logged_model(output.model_id) for output in outputs]
-    named = [model for model in models if model.name == MODEL_NAME]
+    try:
+        with quiet_mlflow():
+            models = [client.get_logged_model(output.model_id) for output in outputs]
+    except MlflowException as error:
+        raise UserError(
+            f"run_id={run_id}: a model of it was deleted or cannot be read; choose another run"
+        ) from error
+    named = [model for model in models if model.name == MODEL_NAME and model.source_run_id == run_id]
     if not named:
-        raise UserError(f"run_id={run.info.run_id}: the run has no model; choose one that finished")
+        raise UserError(f"run_id={run_id}: the run has no model; choose one that finished")
     if location is None:
         return max(named, key=lambda model: model.creation_timestamp)  # MLflow lists them in any order
     for model in named:
         if location in (model.artifact_location, f"models:/{model.model_id}"):
             return model
-    raise UserError(f"run_id={run.info.run_id}: has no model at {location[:200]}; register the run again")
+    raise UserError(f"run_id={run_id}: has no model at {location[:200]}; register the run again")
 
 
-def read_description(client: MlflowClient, model: LoggedModel, run_id: str) -> ModelDescription:
+def read_description(client: MlflowClient, model: LoggedModel, run: Run) -> ModelDescription:
     """Read what is written beside a logged model, without its weights.
 
     Raises:
-        UserError: when it cannot be read.
+        UserError: when it cannot be read, is not what was logged, or its statement of privacy is none or
+            has another epsilon than the run.
     """
-    try:
-        with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
-            path = _fetched(model, MLMODEL_FILE_NAME, _MOST_DESCRIBED, client.tracking_uri, folder)
-            return _described(read_plain(path, _MOST_DESCRIBED))
-    except Exception as error:  # as in load_model
+    run_id = run.info.run_id
+    if WEIGHTS_DIGEST not in model.params or DESCRIPTION_DIGEST not in model.params:
         raise UserError(
-            f"run_id={run_id}: its model cannot be read; choose a run that fedpriv logged"
-        ) from error
-
-
-def _fetched(model: LoggedModel, name: str, limit: int, uri: str, folder: str) -> Path:
-    """Download one file of a model, and nothing else of it."""
-    listed = {
-        item.path.rpartition("/")[2]: item.file_size
-        for item in list_artifacts(artifact_uri=model.artifact_location, tracking_uri=uri)
-    }
-    if (listed[name] or 0) > limit:
-        raise ValueError(f"{name}: is larger than {limit} bytes")
-    path = Path(
-        download_artifacts(
-            artifact_uri=f"{model.artifact_location}/{name}", dst_path=folder, tracking_uri=uri
+            f"run_id={run_id}: its model was logged by an earlier fedpriv or by another program, and is not "
+            "executed; name the run's output folder, or run it again"
         )
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as folder:
+        path = _Store(client.tracking_uri, folder, run_id).fetched(
+            model.artifact_location, MLMODEL_FILE_NAME, _MOST_DESCRIBED, model.params[DESCRIPTION_DIGEST]
+        )
+        try:
+            described = _described(run_id, read_plain(path, _MOST_DESCRIBED))
+        except UserError:
+            raise
+        except Exception as error:  # as in load_model
+            raise UserError(
+                f"run_id={run_id}: its model cannot be read; choose a run that fedpriv logged"
+            ) from error
+    require_epsilon_of(run, described.statement)
+    return described
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Where files are fetched from, and to.
+
+    Attributes:
+        uri: tracking URI.
+        folder: for what is fetched.
+        run_id: for messages.
+    """
+
+    uri: str
+    folder: str
+    run_id: str
+
+    def fetched(self, place: str, name: str, limit: int, digest: str) -> Path:
+        """Download one file, and nothing else that lies in ``place``; refuse another than was logged."""
+        require_own_place(place, self.uri)
+        try:
+            path = self._downloaded(place, name, limit)
+            if path.stat().st_size <= limit and digest_of(path) == digest:
+                return path
+        except Exception as error:  # MLflow and its stores fail on what is foreign or damaged in many ways
+            raise _damaged(self.run_id, name) from error
+        raise _damaged(self.run_id, name)
+
+    def _downloaded(self, place: str, name: str, limit: int) -> Path:
+        (listed,) = (
+            item
+            for item in list_artifacts(artifact_uri=place, tracking_uri=self.uri)
+            if item.path.rpartition("/")[2] == name
+        )
+        # of a folder all that is in it would be fetched, of an unknown size anything
+        if listed.is_dir or listed.file_size is None or listed.file_size > limit:
+            raise ValueError(f"{name}: is no file of at most {limit} bytes")
+        return Path(
+            download_artifacts(artifact_uri=f"{place}/{name}", dst_path=self.folder, tracking_uri=self.uri)
+        )
+
+
+def _damaged(run_id: str, name: str) -> UserError:
+    what = f"its {name}" if name == CONFIG_FILE else f"{name} of its model"
+    return UserError(
+        f"run_id={run_id}: {what} is missing, damaged or not what was logged; put it back, name the run's "
+        "output folder, or run it again"
     )
-    if path.stat().st_size > limit:
-        raise ValueError(f"{name}: is larger than {limit} bytes")
-    return path
 
 
-def _described(found: dict[str, Any]) -> ModelDescription:
-    statement = dict(found.get("metadata") or {})
+def _described(run_id: str, found: dict[str, Any]) -> ModelDescription:
+    statement = checked_statement(run_id, dict(found.get("metadata") or {}))
     signature = found.get("signature") or {}
     in_shape, dtype = _tensor(signature.get("inputs"))
     return ModelDescription(statement, in_shape, dtype, _tensor(signature.get("outputs"))[0])
@@ -198,6 +258,9 @@ def _tensor(text: str | None) -> tuple[tuple[int, ...], str]:
         return (), ""
     (only,) = json.loads(text)
     shape = only["tensor-spec"]["shape"][1:]
-    if not all(isinstance(side, int) and side > 0 for side in shape):
+    if not all(type(side) is int and side > 0 for side in shape):
         raise ValueError(f"shape={shape}: is none")
-    return tuple(shape), str(only["tensor-spec"]["dtype"])
+    dtype = str(only["tensor-spec"]["dtype"])
+    if not (dtype.isascii() and dtype.isalnum() and len(dtype) <= 20):  # it is shown
+        raise ValueError("dtype: is none")
+    return tuple(shape), dtype

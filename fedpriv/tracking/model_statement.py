@@ -1,43 +1,101 @@
-"""What a registered model says of itself: tags, and its privacy in words."""
+"""What a model says of its privacy: checked where it is read, as tags, and in words."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NewType
 
 from mlflow.entities import LoggedModel, Run
 
 from fedpriv.errors import UserError
 from fedpriv.privacy.rounded import at_most
-from fedpriv.tracking.model_loading import ModelDescription
+
+Statement = NewType("Statement", dict[str, Any])
+"""A statement of privacy that :func:`checked_statement` let pass."""
+
+UNITS = ("none", "sample", "client")
+"""Names of :class:`fedpriv.config.schema.PrivacyUnit`."""
+_ONE_OF = {"unit": UNITS, "noise": ("secure", "fast"), "noise_by": ("clients", "server")}
+_TEXTS = ("accountant", "relation", "data")
+_LONGEST = 200
 
 
-def require_statement(run_id: str, statement: Mapping[str, Any]) -> None:
-    """Refuse a statement whose bounds are none: whoever writes to the store can have written it.
+def checked_statement(run_id: str, stated: Mapping[str, Any]) -> Statement:
+    """Return a statement of privacy whose values are what they are called.
+
+    Guarantee:
+        - epsilon is a number of at least 0, infinity among them, and None if and only if the unit is
+          ``none``; delta is in [0, 1) with an epsilon, and None without.
+        - unit, noise and noise_by are fedpriv's names for them, the other texts have at most 200 characters
+          and none that moves a terminal's cursor. There is nothing else.
+
+    Edge cases:
+        A text that is missing, the unit apart, is None or not there.
 
     Raises:
-        UserError: when epsilon or delta is there and no number of at least 0, or delta above 1.
+        UserError: when it is otherwise: whoever writes to the store can have written it.
     """
-    for name, most in (("epsilon", math.inf), ("delta", 1.0)):
-        value = statement.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            raise UserError(
-                f"run_id={run_id}: its model states {name} = {str(value)[:40]!r}, which is no {name}; choose "
-                "a run that fedpriv logged"
-            )
+    for name, value in stated.items():
+        if name not in ("epsilon", "delta", *_ONE_OF, *_TEXTS):
+            raise _refused(run_id, name, value, "nothing that fedpriv states")
+        if value is not None and name in _ONE_OF and value not in _ONE_OF[name]:
+            raise _refused(run_id, name, value, f"no {name}")
+        if value is not None and name in _TEXTS and not _is_text(value):
+            raise _refused(run_id, name, value, "no short text")
+    unit, epsilon, delta = (stated.get(name) for name in ("unit", "epsilon", "delta"))
+    if unit is None:
+        raise _refused(run_id, "unit", unit, "no unit")
+    if (epsilon is None) != (unit == "none"):
+        raise _refused(run_id, "epsilon", epsilon, f"no epsilon of unit {unit}")
+    if epsilon is not None and not _within(epsilon, math.inf):
+        raise _refused(run_id, "epsilon", epsilon, "no epsilon")
+    if (delta is None) != (epsilon is None) or (delta is not None and not _within(delta, 1.0 - 2**-53)):
+        raise _refused(run_id, "delta", delta, "no delta")
+    return Statement(dict(stated))
 
 
-def tags_of(run: Run, model: LoggedModel, described: ModelDescription, value: float | None) -> dict[str, str]:
+def require_epsilon_of(run: Run, statement: Statement) -> None:
+    """Refuse a statement of another epsilon than the run's tag ``epsilon`` has, where it has one.
+
+    Raises:
+        UserError: when they differ.
+    """
+    tag, stated = run.data.tags.get("epsilon"), _bound(statement.get("epsilon"))
+    if tag is not None and tag != stated:
+        raise UserError(
+            f"run_id={run.info.run_id}: its model states epsilon = {stated}, its tag says {tag[:40]!r}; "
+            "choose a run that fedpriv logged"
+        )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST and value.isprintable()
+
+
+def _within(value: Any, most: float) -> bool:
+    # not a bool, which is an int, nor NaN, which is not at least 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _refused(run_id: str, name: Any, value: Any, what: str) -> UserError:
+    return UserError(
+        f"run_id={run_id}: its model states {str(name)[:40]} = {str(value)[:40]!r}, which is {what}; choose "
+        "a run that fedpriv logged"
+    )
+
+
+def tags_of(
+    run: Run, model: LoggedModel, statement: Statement, takes: str, value: float | None
+) -> dict[str, str]:
     """Return what a model promises and how it was made; what is not known is left out.
 
     Args:
         run: that made it.
         model: as logged.
-        described: what is written beside it.
+        statement: of its privacy.
+        takes: its input, in words.
         value: of the run's metric after its last round; None where it was not measured then.
     """
-    statement, params, written = described.statement, run.data.params, run.data.tags
+    params, written = run.data.params, run.data.tags
     found: dict[str, Any] = {
         "epsilon": _bound(statement.get("epsilon")),
         "delta": _bound(statement.get("delta")),
@@ -54,7 +112,7 @@ def tags_of(run: Run, model: LoggedModel, described: ModelDescription, value: fl
         "secure_scheme": params.get("secure.scheme"),
         "metric": written.get("metric"),
         "metric_value": value,
-        "input": f"{described.dtype} (B, {', '.join(map(str, described.in_shape))})",
+        "input": takes,
         "run_id": run.info.run_id,
         "model_id": model.model_id,
         "fedpriv_version": written.get("fedpriv_version"),
@@ -62,7 +120,7 @@ def tags_of(run: Run, model: LoggedModel, described: ModelDescription, value: fl
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
 
 
-def in_words(run: Run, statement: Mapping[str, Any]) -> str:
+def in_words(run: Run, statement: Statement) -> str:
     """Say what a model promises, what it does not first."""
     data, epsilon, delta = statement.get("data"), statement.get("epsilon"), statement.get("delta")
     if epsilon is None:
@@ -87,5 +145,5 @@ def in_words(run: Run, statement: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _bound(value: Any) -> str | None:
-    return at_most(value, digits=6) if isinstance(value, (int, float)) else None
+def _bound(value: float | None) -> str | None:
+    return None if value is None else at_most(value, digits=6)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from fedpriv.errors import UserError
-from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.secrets import hide_in_text
-from fedpriv.tracking.store import locate, require_sqlite
+from fedpriv.tracking.store import answering, locate
 
 _PAGE = 500
 
@@ -80,26 +78,11 @@ def reading(uri: str | None) -> Iterator[MlflowClient]:
         uri: tracking URI, as for :func:`fedpriv.tracking.store.locate`.
 
     Raises:
-        UserError: when there is no such store (it is not created), its file is no SQLite database or cannot
-            be read, or it refuses what the block asks for.
+        UserError: see :func:`fedpriv.tracking.store.answering`.
     """
     location = locate(uri)
-    shown = hide_in_text(location.uri, ())
-    if location.database is not None and not location.database.exists():
-        raise UserError(f"tracking.uri={shown}: no such database; name the one the runs were logged to")
-    if location.database is not None:
-        try:
-            require_sqlite(location.database)
-        except OSError as error:
-            raise UserError(
-                f"tracking.uri={shown}: {error.strerror or error}; name the database the runs were logged to"
-            ) from error
-    try:
-        with quiet_mlflow():
-            yield MlflowClient(location.uri)
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
-        raise UserError(f"tracking.uri={shown}: {reason}; check the address") from error
+    with answering(location):
+        yield MlflowClient(location.uri)
 
 
 def _pages(client: MlflowClient, experiment_id: str, wanted: str) -> Iterator[Run]:

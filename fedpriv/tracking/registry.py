@@ -14,11 +14,11 @@ from fedpriv.model_names import ModelName, check_alias, check_model_name, is_run
 from fedpriv.tracking.histories import curves_of
 from fedpriv.tracking.last_round import ROUNDS, lack
 from fedpriv.tracking.model_loading import final_model, read_description
-from fedpriv.tracking.model_statement import in_words, require_statement, tags_of
+from fedpriv.tracking.model_statement import in_words, tags_of
 from fedpriv.tracking.params import TAG_LENGTH, cut
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.secrets import hide_in_text
-from fedpriv.tracking.store import Location, exclusive, locate, open_run, require_sqlite
+from fedpriv.tracking.store import Location, answering, exclusive, locate, open_run
 from fedpriv.tracking.uninterrupted import uninterrupted
 
 _VERSIONS_TAG = "mlflow.modelVersions"
@@ -82,8 +82,8 @@ def register(
         ended: refuse a run that has not finished.
 
     Raises:
-        UserError: when name or alias are none, the run is not there, has not finished or has no model, its
-            statement of privacy is none, or the store does not take it.
+        UserError: when name or alias are none, the run is not there, has not finished or has no model, or
+            another program's, its statement of privacy is none, or the store does not take it.
     """
     check_model_name("name", name)
     if alias is not None:
@@ -95,9 +95,9 @@ def register(
             f"run_id={run_id}: is {run.info.status}, so its model is not final; resume the run first"
         )
     model = final_model(client, run)
-    described = read_description(client, model, run_id)
-    require_statement(run_id, described.statement)
-    said = tags_of(run, model, described, _value(place, run))
+    described = read_description(client, model, run)
+    takes = f"{described.dtype} (B, {', '.join(map(str, described.in_shape))})"
+    said = tags_of(run, model, described.statement, takes, _value(place, run))
     tags = {key: cut(text, TAG_LENGTH) for key, text in said.items()}
     description = cut(in_words(run, described.statement), TAG_LENGTH)
     try:
@@ -125,21 +125,20 @@ def find(uri: str | None, source: str) -> Found:
             version the newest.
 
     Raises:
-        UserError: when it is none of these, or is not registered, or not from a run.
+        UserError: when it is none of these, or is not registered, or not from a run, or the store does not
+            answer.
     """
     if is_run_id(source):
         return Found(f"run_id={source}", source, None)
     wanted = parse_model_name(source)
     place = locate(uri)
-    if place.database is not None:
-        if not place.database.exists():
-            raise UserError(f"{wanted}: no database {place.database}; name the one it was registered in")
-        require_sqlite(place.database)
-    try:
-        with quiet_mlflow():
+    if place.database is not None and not place.database.exists():
+        raise UserError(f"{wanted}: no database {place.database}; name the one it was registered in")
+    with answering(place):
+        try:
             version = _named(_registry(place), wanted)
-    except MlflowException as error:
-        raise _refused(wanted.name, place, error) from error
+        except MlflowException as error:
+            raise _refused(wanted.name, place, error) from error
     if version is None:
         raise UserError(
             f"{wanted}: is not registered in {hide_in_text(place.uri, ())}; register a run's model with "

@@ -36,6 +36,10 @@ SHORTEST_SECRET = 4
 
 _USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s@:]*:(?!\d+(?:[/?#,'\"}\]\s]|$))\S*|[^/\s]+)@")
 """User and password, which may hold any sign; a colon before a port begins no password."""
+_QUERY_SECRET = re.compile(
+    r"(?P<name>[?&;]\w*(?:pass|pwd|token|secret)\w*=)[^&\s]+|(?P<whole>[?&;]odbc_connect=)\S+", re.IGNORECASE
+)
+"""What ``fedpriv.config.tracking_address`` refuses in a query; the two packages do not import each other."""
 _INNER_NAME = re.compile(r"([\w.]+)['\"]?\s*[:=]")
 
 
@@ -50,7 +54,7 @@ def hide_secrets(config: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[s
 
     Guarantee:
         A value, group or list below a name for which :func:`is_secret_name` holds comes back as
-        :data:`HIDDEN`; credentials inside URLs (``scheme://user:password@host``) likewise.
+        :data:`HIDDEN`; credentials inside URLs (``scheme://user:password@host``, ``?password=...``) likewise.
         The result holds only dict, list, str, int, float, bool and None.
 
     Edge cases:
@@ -72,12 +76,14 @@ def hide_secrets(config: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[s
 def hide_in_text(text: str, secrets: Iterable[str]) -> str:
     """Replace every known secret and every URL credential in free text, e.g. an error message.
 
+    A field of a URL's query whose name says so (``?password=...``, ``&sslpassword=...``) is a credential.
+
     Edge cases:
         Longer secrets are replaced first, so that one that contains another leaves no remainder.
     """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _USER_INFO.sub(f"{HIDDEN}@", text)
+    return _without_credentials(text)
 
 
 def hide_in_override(override: str, secrets: Iterable[str] = ()) -> str:
@@ -117,12 +123,18 @@ def _copy(value: Any, hidden: set[str]) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     text = value if isinstance(value, str) else str(value)
-    return _collect_user_info(text, hidden)
+    return _collect_credentials(text, hidden)
 
 
-def _collect_user_info(text: str, hidden: set[str]) -> str:
+def _collect_credentials(text: str, hidden: set[str]) -> str:
     hidden.update(found.group()[:-1] for found in _USER_INFO.finditer(text))
-    return _USER_INFO.sub(f"{HIDDEN}@", text)
+    hidden.update(found.group().partition("=")[2] for found in _QUERY_SECRET.finditer(text))
+    return _without_credentials(text)
+
+
+def _without_credentials(text: str) -> str:
+    text = _USER_INFO.sub(f"{HIDDEN}@", text)
+    return _QUERY_SECRET.sub(lambda found: f"{found['name'] or found['whole']}{HIDDEN}", text)
 
 
 def _collect(value: Any, hidden: set[str]) -> None:

@@ -21,6 +21,7 @@ from fedpriv.tracking.uncollected import uncollected
 _SQLITE = "sqlite:///"
 RUN_KEY = "fedpriv_run_id"
 """Tag with fedpriv's own name of a run, which is known before MLflow has one."""
+_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _SERVERS = ("http", "https", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -108,32 +109,60 @@ def open_experiment(location: Location, name: str) -> tuple[MlflowClient, str]:
         raise UserError(f"tracking.uri={shown}: {error}; install what this kind of store needs") from error
 
 
+@contextlib.contextmanager
+def answering(location: Location) -> Iterator[None]:
+    """Say in one line why a store that exists, or the place of its artifacts, does not do what a block asks.
+
+    MLflow is quiet in the block.
+
+    Raises:
+        UserError: when there is no such store (it is not created), its file is no SQLite database, cannot be
+            read or is locked, it refuses what the block asks for, or the program for its kind is missing.
+    """
+    shown = hide_in_text(location.uri, ())
+    try:
+        if location.database is not None and not location.database.exists():
+            raise UserError(f"tracking.uri={shown}: no such database; name the one the runs were logged to")
+        if location.database is not None:
+            require_sqlite(location.database)
+        with quiet_mlflow():
+            yield
+    except OSError as error:
+        raise UserError(
+            f"tracking.uri={shown}: {error.strerror or _reason(error)}; name the database the runs were "
+            "logged to, and check that you may read it"
+        ) from error
+    except (MlflowException, SQLAlchemyError) as error:
+        raise UserError(f"tracking.uri={shown}: {_reason(error)}; check the address") from error
+    except ImportError as error:
+        raise UserError(
+            f"tracking.uri={shown}: {_reason(error)}; install what this kind of store needs"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]  # below it SQLAlchemy has the statement
+    return hide_in_text(first or type(error).__name__, ())[:300]
+
+
 def open_run(location: Location, run_id: str) -> tuple[MlflowClient, Run]:
     """Open a run that exists.
 
     Raises:
         UserError: when the store does not exist (it is not created), is another program's database or has
-            no such run, or the run was deleted.
+            no such run, the run was deleted, or the store does not answer.
     """
-    shown = hide_in_text(location.uri, ())
-    if location.database is not None and not location.database.exists():
-        raise UserError(f"tracking.uri={shown}: no such database; name the one the run was logged to")
-    if location.database is not None:
+    with answering(location):
+        client = MlflowClient(location.uri)
         try:
-            require_sqlite(location.database)
-        except OSError as error:
-            raise UserError(
-                f"tracking.uri={shown}: {error.strerror or error}; name the database of the run"
-            ) from error
-    try:
-        with quiet_mlflow():
-            client = MlflowClient(location.uri)
             run = client.get_run(run_id)
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = hide_in_text(str(error).partition("\n")[0], ())[:200]
-        raise UserError(
-            f"run_id={run_id}: not found in {shown} ({reason}); name a run that MLflow lists"
-        ) from error
+        except MlflowException as error:
+            if error.error_code not in _NOT_THERE:
+                raise
+            raise UserError(
+                f"run_id={run_id}: not found in {hide_in_text(location.uri, ())} ({_reason(error)}); name a "
+                "run that MLflow lists"
+            ) from error
     if run.info.lifecycle_stage != "active":
         raise UserError(
             f"run_id={run_id}: was deleted; name another run, or run `mlflow runs restore --run-id {run_id}`"

@@ -143,6 +143,44 @@ def test_twelve_groups_look_different_and_more_are_counted_not_drawn():
     assert plot.caption.endswith("12 of 14 groups are drawn.")
 
 
+@pytest.mark.parametrize(
+    ("best", "ringed"),
+    [
+        # the cheapest and the dearest are better than those between
+        ({0: 5.0, 13: 1.0}, [(1.0, 5.0), (14.0, 1.0)]),
+        # all 14 are on the front: no more rings than points
+        ({n: 30.0 - n for n in range(14)}, [(n + 1.0, 30.0 - n) for n in range(12)]),
+    ],
+)
+def test_of_more_groups_than_colours_those_on_the_front_are_drawn_and_no_ring_is_empty(best, ringed):
+    runs, curves = [], {}
+    for n in range(14):
+        runs.append(logged({"seed": 0, "a": n}, {"error": best.get(n, 20.0), "bytes_up": 1.0}))
+        curves[runs[-1].run_id] = {"bytes_up": {1: 1e6 * (n + 1)}}
+    plot = named(plots_of(compared(runs, None, curves)))["bytes_error"]
+    lines = plot.figure.axes[0].lines
+    rings = [tuple(line.get_xydata()[0]) for line in lines if line.get_markersize() == 15]
+    drawn = [tuple(line.get_xydata()[0]) for line in lines if line.get_label().startswith("a=")]
+    assert sorted(rings) == ringed
+    assert len(drawn) == MOST
+    assert set(rings) <= set(drawn)
+    assert plot.caption.endswith("12 of 14 groups are drawn, those on the front before others.")
+    assert plot.figure.axes[0].get_xlabel().startswith("sent by all clients, up only")
+
+
+def test_lines_of_the_frontier_are_ringed_where_they_are_drawn_though_there_are_more_than_colours():
+    runs = [logged({"seed": 0, "a": n}, 20.0 - n, tags={"epsilon": str(n + 1)}) for n in range(2)]
+    runs += [logged({"seed": 0, "a": n}, 30.0, tags={"epsilon": "9"}) for n in range(2, 13)]
+    runs += [logged({"seed": 0, "a": 13}, 1.0, tags={"epsilon": "9"})]
+    plot = named(plots_of(compared(runs)))["frontier_error"]
+    lines = plot.figure.axes[0].lines
+    rings = [tuple(line.get_xydata()[0]) for line in lines if line.get_markersize() == 15]
+    drawn = [tuple(line.get_xydata()[0]) for line in lines if line.get_label().startswith("a=")]
+    assert [y for _, y in rings] == [20.0, 19.0, 1.0]
+    assert set(rings) <= set(drawn)
+    assert "12 of 14 lines are drawn, those on the front before others." in plot.caption
+
+
 def test_the_same_figure_gives_the_same_files():
     first, second = (plots_of(swept(seeds=(0,)))[0] for _ in range(2))
     assert rendered(first.figure, "svg") == rendered(second.figure, "svg")

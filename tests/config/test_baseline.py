@@ -24,6 +24,7 @@ from fedpriv.runner import resume, run
 from fedpriv.tracking.queries import runs_of
 from fedpriv.tracking.run_reading import read_config
 from tests.config.small import SMALL
+from tests.integration.forked import run_forked
 
 LEVELS = [("privacy=dp_sgd",), ("privacy=client_level", "secure=bfv")]
 
@@ -183,25 +184,13 @@ def test_one_sweep_has_its_baseline_and_says_so(tmp_path):
         "federation.clients=4",
     ]
     few = ["federation.rounds=1", "engine.workers=0", "evaluation.pictures=0", "tracking.log_model=false"]
-    command = [sys.executable, "-m", "experiments.run", "-m", "task=gaze", "privacy=dp_sgd", *given, *few]
-    done = subprocess.run(
-        [
-            *command,
-            "privacy.epsilon=8,inf",
-            f"hydra.sweep.dir={tmp_path}",
-            f"tracking.uri=sqlite:///{tmp_path}/r.db",
-        ],
-        cwd=CONFIGS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    store = f"sqlite:///{tmp_path}/r.db"
+    asked = ["privacy.epsilon=8,inf", f"hydra.sweep.dir={tmp_path}", f"tracking.uri={store}"]
+    done = run_forked(["fedpriv", "run", "-m", "task=gaze", "privacy=dp_sgd", *given, *few, *asked], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count(SAID) == 1
     assert sorted(
-        run.params["privacy.epsilon"]
-        for run in runs_of(f"sqlite:///{tmp_path}/r.db", "fedpriv")
-        if "fedpriv_kind" not in run.tags
+        run.params["privacy.epsilon"] for run in runs_of(store, "fedpriv") if "fedpriv_kind" not in run.tags
     ) == [
         "8.0",
         "inf",

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fedpriv.config.tracking_address import refusal_of_address
+from fedpriv.cli import main
+from fedpriv.config.tracking_address import checked_address, refusal_of_address
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789.-_", min_size=1, max_size=12)
 
@@ -70,3 +71,31 @@ def test_an_address_without_a_password_may_be_configured(address):
 def test_whatever_the_password_is_it_is_seen(scheme, user, password, host):
     assume(not re.match(r"\d+[/?#,'\"}\]]", password))  # a port, as far as anybody can tell
     assert refusal_of_address(f"{scheme}://{user}:{password}@{host}/x") is not None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "relays up --folder a",
+        "faces enroll --people a --model a",
+        "faces identify a.png --model a",
+        "faces export a a.npz",
+        "evaluate --run 0123",
+        "register 0123 a",
+        "compare --out a",
+    ],
+)
+def test_no_command_takes_a_password_and_nothing_is_written(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main([*command.split(), "--tracking-uri", "postgresql://alice:SECRET@h/db"])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("fedpriv: --tracking-uri: holds a password, which would be written to files; ")
+    assert said.count("\n") == 1
+    assert "SECRET" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_takes_an_address_without_a_password_as_it_is():
+    assert checked_address("sqlite:///mlflow.db") == "sqlite:///mlflow.db"

@@ -1,4 +1,4 @@
-"""Server, key holder and commands as processes of their own, as users run them."""
+"""Server and key holder as users run them, and commands in processes of their own, forked."""
 
 import contextlib
 import os
@@ -11,19 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedpriv.services.outgoing import healthy
+from tests.integration.forked import run_forked
 
 
 def fedpriv(*arguments: object, folder: Path, status: int = 0) -> str:
     """Run a command to its end and return what it printed; its error output where it is to fail."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fedpriv.cli", *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    done = run_forked(["fedpriv", *map(str, arguments)], folder)
     assert done.returncode == status, (done.stdout, done.stderr)
     return done.stdout if status == 0 else done.stderr
 

@@ -216,7 +216,7 @@ def model(tmp_path_factory, real_data):
         "data=orl",
         f"data.root={real_data / 'orl_faces'}",
         "+data.max_people=30",
-        "+model.outputs=32",
+        "+model.outputs=16",
         "federation.rounds=3",
         "federation.clients=5",
         "evaluation.test_subjects=5",
@@ -248,7 +248,7 @@ def test_identification_on_orl_is_that_of_plaintext_query_for_query(model, real_
     expected = [unseen[index] for index in (probes @ gallery.T).argmax(axis=1)]
     right = [name for name in unseen for _ in range(2, 11)]
     assert np.mean([one == other for one, other in zip(expected, right, strict=True)]) > 0.6
-    serve = ("serve", "--public", "keys-faces/public.key", "--dimension", 32)
+    serve = ("serve", "--public", "keys-faces/public.key", "--dimension", 16)
     with service(*serve, folder=tmp_path) as (server, _):
         options = ("--model", model, "--server", server)
         said = fedpriv("faces", "enroll", "--people", people, *options, folder=tmp_path)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from fedpriv.errors import UserError
-from fedpriv.federated.engines.nursery import Nursery
+from fedpriv.federated.engines.nursery import _REQUEST, Nursery
 from fedpriv.federated.engines.pool import PoolExecutor
 
 
@@ -99,6 +99,20 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path):
         nursery.end(worker, patience_s=0)  # once more is nothing
         given.close()
         replies.close()
+
+
+def test_an_answer_that_nobody_waited_for_is_nobody_elses(tmp_path):
+    with Nursery(NAME, threads=1) as nursery:
+        first = [started(nursery, tmp_path)]
+        nursery._socket.sendall(_REQUEST.pack(nursery._asked + 1, 2**22 + 1, 0.0))
+        nursery._asked += 1
+        for _ in range(2):
+            first.append(started(nursery, tmp_path))
+        for worker, given, replies in first:
+            assert replies.recv_bytes() == b"ready"
+            assert (tmp_path / str(worker)).is_file()
+            given.close()
+            replies.close()
 
 
 def test_its_workers_go_with_it(tmp_path):

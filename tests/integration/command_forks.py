@@ -1,7 +1,8 @@
 """Runs fedpriv's commands in forks of a process that has imported everything, which takes longer than a run.
 
 A JSON line for each on standard input, ``{"arguments", "folder", "stdout", "stderr"}``; it answers with the
-exit code. A fork has the state of a fresh process: nothing but imports has happened before it.
+exit code. With ``program`` it is another one than ``fedpriv``, with ``environment`` that is its own.
+A fork has the state of a fresh process: nothing but imports has happened before it.
 """
 
 import gc
@@ -13,6 +14,7 @@ import threading
 import traceback
 from typing import Any
 
+from data_tools.cli import main as fedpriv_data
 from fedpriv.cli import main as fedpriv
 from fedpriv.tracking.quiet import quiet_mlflow
 
@@ -24,18 +26,25 @@ IMPORTED = (
     "mlflow.store.tracking.sqlalchemy_store",
     "torch._dynamo",
 )
+PROGRAMS = {"fedpriv": fedpriv, "fedpriv-data": fedpriv_data}
 
 
 def serve(given: dict[str, Any]) -> int:
     """Run the command as asked and return its exit code."""
     os.chdir(given["folder"])
+    if "environment" in given:
+        os.environ.clear()
+        os.environ.update(given["environment"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     for stream, number in (("stdout", 1), ("stderr", 2)):
         file = os.open(given[stream], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(file, number)
         os.close(file)
     code: object = 0
     try:
-        fedpriv(given["arguments"])
+        PROGRAMS[given.get("program", "fedpriv")](given["arguments"])
     except SystemExit as end:
         code = end.code
     except BaseException:

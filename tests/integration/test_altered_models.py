@@ -68,15 +68,19 @@ class Store:
             "relays": lambda: load_models([name], self.uri).models[0].weights,
         }
 
-    def put_weights(self, data: bytes) -> None:
-        """Replace the weights, and the digest in the database: the attacker can write to both."""
-        self.weights.write_bytes(data)
+    def put(self, path: Path, data: bytes) -> None:
+        """Replace a file, and the digest in the database: the attacker can write to both."""
+        path.write_bytes(data)
+        name = {self.weights: "weights", self.described: "mlmodel", self.config: "config"}[path]
         with sqlite3.connect(self.folder / "mlflow.db") as database:
             changed = database.execute(
-                "UPDATE logged_model_params SET param_value = ? WHERE param_key = 'weights_sha256'",
-                (hashlib.sha256(data).hexdigest(),),
+                "UPDATE logged_model_params SET param_value = ? WHERE param_key = ?",
+                (hashlib.sha256(data).hexdigest(), f"{name}_sha256"),
             )
             assert changed.rowcount == 1
+
+    def put_weights(self, data: bytes) -> None:
+        self.put(self.weights, data)
 
     def arrays(self) -> dict[str, np.ndarray]:
         with np.load(self.weights) as found:
@@ -85,7 +89,7 @@ class Store:
     def put_setting(self, group: str, key: str, value: object) -> None:
         config = yaml.safe_load(self.config.read_text())
         config[group][key] = value
-        self.config.write_text(yaml.safe_dump(config))
+        self.put(self.config, yaml.safe_dump(config).encode())
 
 
 @pytest.fixture(scope="module", params=[(*TINY,), FACE], ids=["gaze", "face"])
@@ -99,7 +103,15 @@ def store(untouched, tmp_path):
     """The store, put back after the test."""
     shutil.copytree(untouched.folder, tmp_path / "before")
     yield untouched
-    shutil.copytree(tmp_path / "before", untouched.folder, dirs_exist_ok=True)
+    shutil.copytree(
+        tmp_path / "before", untouched.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlflow.db*")
+    )
+    # as a transaction, for MLflow's open connections tell by its counter whether the file is another
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "before" / "mlflow.db")) as before,
+        contextlib.closing(sqlite3.connect(untouched.folder / "mlflow.db")) as database,
+    ):
+        before.backup(database)
 
 
 def refused(load, reason):
@@ -264,6 +276,39 @@ def test_weights_exchanged_in_the_folder_alone_are_noticed(store):
         load()  # who writes to the database too is not noticed: MLflow signs nothing
 
 
+def test_a_statement_a_shape_or_settings_exchanged_in_the_folder_alone_are_noticed(store):
+    for path, old, new in (
+        (store.described, "unit: none", "unit: sample"),
+        (store.described, "[-1, ", "[-1, 3, "),
+        (store.config, "model:\n", "model:\n  dropout: 0.5\n"),
+    ):
+        before = path.read_text()
+        assert old in before
+        path.write_text(before.replace(old, new, 1))
+        for load in store.entries(store.run_id).values():
+            refused(load, rf"{path.name} .*not what was logged; put it back")
+        path.write_text(before)
+
+
+def test_a_folder_where_a_file_is_expected_is_not_fetched(store):
+    for path in (store.described, store.weights, store.config):
+        before = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        (path / path.name).write_bytes(before)
+        for load in store.entries().values():
+            refused(load, path.name)
+        shutil.rmtree(path)
+        path.write_bytes(before)
+
+
+def test_a_model_on_another_host_is_not_asked_for(store):
+    with sqlite3.connect(store.folder / "mlflow.db") as database:
+        database.execute("UPDATE logged_models SET artifact_location = 'http://127.0.0.1:9/1'")
+    for load in store.entries(store.run_id).values():
+        refused(load, r"^artifacts=http://127\.0\.0\.1:9/1: .*the tracking server's own host")
+
+
 def test_a_model_of_an_earlier_version_is_refused_with_the_mend(store):
     store.weights.unlink()
     for load in store.entries().values():
@@ -273,8 +318,8 @@ def test_a_model_of_an_earlier_version_is_refused_with_the_mend(store):
     for load in store.entries().values():
         refused(
             load,
-            f"run_id={store.run_id}: its model was logged by an earlier fedpriv, as a program, which is not "
-            "executed; name the run's output folder, or run it again",
+            f"run_id={store.run_id}: its model was logged by an earlier fedpriv or by another program, and "
+            "is not executed; name the run's output folder, or run it again",
         )
 
 
@@ -295,7 +340,7 @@ def test_weights_that_are_a_link_to_another_file_are_refused(store, tmp_path):
         ("model", "_target_", "fedpriv.data.cache.cached", "makes no model|no such object"),
         ("model", "width", 8 * 10**7, "the model of its settings has|at most 180"),
         ("model", "width", 8 * 10**15, "cannot be made from its settings|at most 180"),
-        ("model", "width", 10**400, "model"),
+        ("model", "width", 10**400, "model|cannot be read"),
         ("model", "width", {"_target_": "os.system"}, "model"),
         ("model", "command", "true", "model has no such key"),
         ("task", "_target_", "subprocess.run", "task._target_=subprocess.run: not allowed"),
@@ -321,10 +366,10 @@ def test_settings_that_grow_or_sink_are_refused(store):
         "model: 2001-99-99\n",
     ):
         for path in (store.config, store.described):
-            before = path.read_text()
-            path.write_text(text)
+            before = path.read_bytes()
+            store.put(path, text.encode())
             refused(next(iter(store.entries().values())), "cannot be read; choose a run that fedpriv logged")
-            path.write_text(before)
+            store.put(path, before)
 
 
 @pytest.mark.parametrize(
@@ -333,15 +378,15 @@ def test_settings_that_grow_or_sink_are_refused(store):
         ("-1, ", "-1, 100000, ", "takes images of|the model of its settings has|takes pictures of"),
         ("[-1, ", "[-1, 0, ", "cannot be read"),
         ("[-1, ", "[-1, 0.5, ", "cannot be read"),
-        ("epsilon: null", "epsilon: [1]", "its model states 'epsilon' = "),
-        ("epsilon: null", "epsilon: small", "its model states 'epsilon' = 'small'"),
-        ("data: synthetic", "data: {a: b}", "its model states 'data' = "),
+        ("epsilon: null", "epsilon: [1]", "its model states epsilon = "),
+        ("epsilon: null", "epsilon: small", "its model states epsilon = 'small'"),
+        ("data: synthetic", "data: {a: b}", "its model states data = "),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(store, old, new, reason):
     text = store.described.read_text()
     assert old in text
-    store.described.write_text(text.replace(old, new))
+    store.put(store.described, text.replace(old, new).encode())
     for load in store.entries().values():
         refused(load, reason)
 

@@ -9,8 +9,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +198,17 @@ def kill(forks, trial, share, whole):
     assert code == -signal.SIGKILL
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Where trials are: in memory, if it can be. A kill loses nothing that was written to any file system.
+
+    On a disk a quarter of a trial is waiting for it to be sure of that, which only its power cut would need.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of a name of its own is made there
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory):
     """The process that runs and resumes, with a database that has no run."""
@@ -211,11 +224,11 @@ def forks(tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_at_50_random_points_and_resumed_a_run_is_never_charged_less_than_undisturbed(
-    tmp_path, site, forks
+    folder, site, forks
 ):
     chance, seconds, starts, in_rounds = random.Random(7), [], [], 0
     for attempt in range(3):
-        undisturbed = Trial(tmp_path / f"undisturbed{attempt}", forks.database)
+        undisturbed = Trial(folder / f"undisturbed{attempt}", forks.database)
         before = time.time()
         code, took = forks.run(undisturbed.folder, undisturbed.overrides)
         assert code == 0
@@ -227,7 +240,7 @@ def test_killed_at_50_random_points_and_resumed_a_run_is_never_charged_less_than
     for point in range(POINTS):
         # a fifth of the points before the first update leaves a client, four fifths from there on
         share = start * chance.random() if point % 5 == 0 else start + (1.0 - start) * chance.random()
-        trial = Trial(tmp_path / f"point{point}", forks.database)
+        trial = Trial(folder / f"point{point}", forks.database)
         kill(forks, trial, share, whole)
         Ledger(trial.ledger).check()
         if point % 5 == 4:  # what goes on with it is killed as well
@@ -249,12 +262,12 @@ def test_killed_at_50_random_points_and_resumed_a_run_is_never_charged_less_than
 
 
 @pytest.mark.slow
-def test_killed_at_any_point_of_its_beginning_or_its_end_a_run_is_one_run_in_mlflow(tmp_path, site, forks):
-    undisturbed = Trial(tmp_path / "undisturbed", forks.database)
+def test_killed_at_any_point_of_its_beginning_or_its_end_a_run_is_one_run_in_mlflow(folder, site, forks):
+    undisturbed = Trial(folder / "undisturbed", forks.database)
     assert forks.run(undisturbed.folder, undisturbed.overrides)[0] == 0
     (whole,) = undisturbed.tracked()[1]
     for number, point in enumerate(crash_forks.POINTS):
-        trial = Trial(tmp_path / f"point{number}", forks.database)
+        trial = Trial(folder / f"point{number}", forks.database)
         assert forks.run(trial.folder, trial.overrides, point=point)[0] == -signal.SIGKILL
         left = trial.tracked()[1]
         if point == "before MLflow hears of it":
@@ -277,8 +290,8 @@ def test_killed_at_any_point_of_its_beginning_or_its_end_a_run_is_one_run_in_mlf
 
 
 @pytest.mark.slow
-def test_run_again_in_the_same_folder_what_was_killed_there_is_ended_in_mlflow(tmp_path, forks):
-    trial = Trial(tmp_path / "run", forks.database)
+def test_run_again_in_the_same_folder_what_was_killed_there_is_ended_in_mlflow(folder, forks):
+    trial = Trial(folder / "run", forks.database)
     assert forks.run(trial.folder, trial.overrides, point="when MLflow has it")[0] == -signal.SIGKILL
     assert forks.run(trial.folder, trial.overrides)[0] == 0
     assert sorted(run.info.status for run in trial.tracked()[1]) == ["FINISHED", "KILLED"]

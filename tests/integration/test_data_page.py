@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from fedpriv.formats.image_list import ListEntry, write_list
 from fedpriv.formats.image_record import ImageHeader
 from tests.conftest import ROOT
 from tests.data_tools.made import encoded, record_file
+from tests.integration.forked import run_forked
 
 PAGE = (ROOT / "docs" / "data.md").read_text()
 EXTRACT, SYNTHESISE = (block.splitlines() for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL))
@@ -48,9 +47,6 @@ def test_made_gaze_is_trained_on(tmp_path, monkeypatch):
     *made, trained = SYNTHESISE
     for command in made:
         run(command)
-    tool, *arguments = shlex.split(trained)
-    done = subprocess.run(
-        [Path(sys.executable).with_name(tool), *arguments], capture_output=True, text=True, check=False
-    )
+    done = run_forked(trained, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Run summary" in done.stdout

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -16,8 +14,7 @@ from fedpriv.errors import UserError
 from fedpriv.relayed.found import Found, relayed_rows
 from fedpriv.relays.constellation import Constellation
 from fedpriv.runner import resume, run
-
-ROOT = Path(__file__).parents[2]
+from tests.integration.forked import run_forked
 
 
 def services() -> set[str]:
@@ -30,16 +27,10 @@ def services() -> set[str]:
 
 @pytest.mark.slow
 def test_the_preset_ends_with_one_metric_seen_two_ways(tmp_path):
-    command = [sys.executable, "-m", "experiments.run", "+experiment=relayed_inference", "hydra.run.dir=out"]
+    command = ["fedpriv", "run", "+experiment=relayed_inference", "hydra.run.dir=out"]
     short = ["federation.rounds=1", "federation.clients=4", "data.people=8", "evaluation.test_subjects=2"]
-    done = subprocess.run(
-        [*command, *short, "data.images_per_person=24", "engine.workers=1", "evaluation.pictures=5"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    short += ["data.images_per_person=24", "engine.workers=1", "evaluation.pictures=5"]
+    done = run_forked([*command, *short], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.search(r"through relays +│ ([\d.]+), local \1: the same, every answer", done.stdout)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")

@@ -19,6 +19,7 @@ from fedpriv.privacy import accounting
 from fedpriv.runner import resume, run
 from tests.conftest import ROOT, TINY
 from tests.integration.cut_off import BEFORE_MLFLOW, arm, killer
+from tests.integration.forked import run_forked
 
 LONGER = (*TINY, "federation.rounds=4")
 FACES = (
@@ -335,7 +336,7 @@ def command(*arguments, folder):
 def test_the_command_goes_on_and_appends_to_the_runs_log(tmp_path, cut):
     cut(tmp_path / "out", 3, 2, *LONGER)
     (tmp_path / "out" / "run.log").write_text("as it began\n")
-    done = command("out", folder=tmp_path)
+    done = run_forked("fedpriv resume out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Run summary" in done.stdout
     text = (tmp_path / "out" / "run.log").read_text()

@@ -38,10 +38,15 @@ def images(count: int) -> list[np.ndarray]:
     return [generator.integers(0, 256, (36, 60), dtype=np.uint8) for _ in range(count)]
 
 
-async def sustained(running: Constellation, seconds: float, disturb) -> list[tuple[int, Answer | Unanswered]]:
-    """Keep eight images under way, and disturb the services meanwhile; return what came of each."""
-    pool, found = images(16), []
-    until = time.monotonic() + seconds
+async def sustained(
+    running: Constellation, seconds: float, disturb=lambda: None
+) -> list[tuple[int, Answer | Unanswered]]:
+    """Keep eight images under way while the services are disturbed and for some seconds after.
+
+    Returns:
+        What came of each.
+    """
+    pool, found, until = images(16), [], float("inf")
 
     async def ask(client: RelayClient, start: int) -> None:
         which = start
@@ -52,12 +57,19 @@ async def sustained(running: Constellation, seconds: float, disturb) -> list[tup
                 found.append((which, error))
             which = (which + 1) % len(pool)
 
+    async def disturbed() -> None:
+        nonlocal until
+        try:
+            await asyncio.to_thread(disturb)
+        finally:
+            until = time.monotonic() + seconds
+
     async with RelayClient(client_settings(running.layout)) as client:
         await client.ask(pool[0])
         async with asyncio.TaskGroup() as group:
             for start in range(8):
                 group.create_task(ask(client, start))
-            group.create_task(asyncio.to_thread(disturb))
+            group.create_task(disturbed())
     return found
 
 
@@ -127,7 +139,7 @@ def test_mistakes_are_one_line_and_status_2(
 
 
 def test_nothing_secret_is_to_be_seen_of_processes_and_logs(constellation) -> None:
-    asyncio.run(sustained(constellation, 0.5, lambda: None))
+    asyncio.run(sustained(constellation, 0.5))
     folder = constellation.layout.folder
     secrets = [each.read_text().strip() for each in folder.glob("*.key")]
     assert len(secrets) == 4 + 1 + 2
@@ -157,12 +169,12 @@ def test_a_service_that_cannot_start_is_named_with_its_reason(tmp_path) -> None:
 def test_a_relay_killed_and_restarted_under_load_loses_no_image(constellation) -> None:
     def disturb() -> None:
         for name in ("relay-b", "relay-c"):
-            time.sleep(1.0)
+            time.sleep(0.5)
             constellation.kill(name)
             time.sleep(0.5)
             constellation.restart(name)
 
-    found = asyncio.run(sustained(constellation, 8.0, disturb))
+    found = asyncio.run(sustained(constellation, 1.0, disturb))
     assert check(found) == 0
 
 
@@ -173,18 +185,18 @@ def test_relays_ended_gracefully_one_after_another_lose_no_image(constellation) 
             constellation.terminate(f"relay-{name}")
             constellation.restart(f"relay-{name}")
 
-    assert check(asyncio.run(sustained(constellation, 8.0, disturb))) == 0
+    assert check(asyncio.run(sustained(constellation, 1.0, disturb))) == 0
 
 
 @pytest.mark.slow
 def test_the_model_server_killed_gives_retried_answers_or_clear_errors(constellation) -> None:
     def disturb() -> None:
-        time.sleep(1.0)
+        time.sleep(0.5)
         constellation.kill("model_server")
         time.sleep(0.5)
         constellation.restart("model_server")
 
-    found = asyncio.run(sustained(constellation, 8.0, disturb))
+    found = asyncio.run(sustained(constellation, 1.5, disturb))
     check(found)
     assert isinstance(found[-1][1], Answer)
 
@@ -239,7 +251,7 @@ def test_a_flood_of_half_finished_sets_keeps_memory_bounded_and_honest_images_an
 
         async def both():
             flooding = asyncio.create_task(flood())
-            honest = await sustained(running, 5.0, lambda: None)
+            honest = await sustained(running, 5.0)
             return await flooding, honest
 
         busy, honest = asyncio.run(both())

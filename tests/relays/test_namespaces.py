@@ -75,7 +75,7 @@ def test_relays_reach_the_model_server_and_nobody_else_does() -> None:
         model = apart.addresses["model_server"]
         command = [sys.executable, "-c", LISTEN]
         servers = [
-            subprocess.Popen([*apart.prefix(name), *command], stderr=subprocess.DEVNULL, cwd="/sys")
+            subprocess.Popen([*apart.prefix(name), *command], stderr=subprocess.DEVNULL)
             for name in ("model_server", "relay-a")
         ]
         try:

@@ -1,13 +1,18 @@
-"""Sweeps by the command line, in forks of a process that has imported everything: see ``command_forks``."""
+"""Sweeps by the command line, in forks of a process that has imported everything: see ``beginning``."""
 
+import atexit
 import csv
+import functools
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -31,43 +36,90 @@ SMALL = (
 Done = subprocess.CompletedProcess[str]
 
 
-@contextmanager
-def forks() -> Iterator[Callable[..., Done]]:
-    """Give a function that runs ``fedpriv run -m`` with small runs and further overrides in a folder."""
+class Started:
+    """A sweep (or one run) under way in a process of its own, to be asked and ended as ``Popen``'s are.
+
+    Edge cases:
+        ``communicate`` waits, as ``Popen``'s does, until no process has the output open any more.
+    """
+
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self.returncode: int | None = None
+        self._arguments, self._said = arguments, {"stdout": b"", "stderr": b""}
+        asked = {"arguments": arguments, "folder": str(folder), "environment": dict(os.environ)}
+        with tempfile.TemporaryDirectory() as name:
+            pipes = {stream: f"{name}/{stream}" for stream in self._said}
+            for pipe in pipes.values():
+                os.mkfifo(pipe)
+            # who reads does not wait for who writes, which opens both before it answers
+            self._pipes = {s: os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for s, pipe in pipes.items()}
+            self.pid: int = _ask({**asked, **pipes})
+
+    def poll(self) -> int | None:
+        """The exit code, or None while the process runs."""
+        if self.returncode is None:
+            self.returncode = _ask({"process": self.pid})
+        return self.returncode
+
+    def kill(self) -> None:
+        """End the process, and not what it has started."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float = 600) -> tuple[str, str]:
+        """Wait for the end and return all standard output and error."""
+        late = time.monotonic() + timeout
+        while self._pipes or self.poll() is None:
+            if time.monotonic() > late:
+                raise subprocess.TimeoutExpired(self._arguments, timeout)
+            select.select(self._pipes.values(), [], [], 0.1 if self._pipes else 0.01)
+            for stream in list(self._pipes):
+                self._read(stream)
+        return self._said["stdout"].decode(), self._said["stderr"].decode()
+
+    def _read(self, stream: str) -> None:
+        try:
+            while read := os.read(self._pipes[stream], 1 << 16):
+                self._said[stream] += read
+        except BlockingIOError:
+            return
+        os.close(self._pipes.pop(stream))
+
+
+def start(folder: Path, *overrides: str, multirun: bool = True) -> Started:
+    """Begin a sweep of small runs (or one run) in a process of its own, which others can be started from."""
+    return Started(folder, ["run", *(["-m"] if multirun else []), *SMALL, *overrides])
+
+
+def sweep(folder: Path, *overrides: str) -> Done:
+    """Run ``fedpriv run -m`` with small runs and further overrides in a folder."""
+    process = start(folder, *overrides)
+    output, errors = process.communicate()
+    assert process.returncode is not None
+    return Done([*overrides], process.returncode, output, errors)
+
+
+def _ask(asked: dict[str, Any]) -> Any:
+    parent = _parent()
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(json.dumps(asked) + "\n")
+    return json.loads(parent.stdout.readline())
+
+
+@functools.cache
+def _parent() -> subprocess.Popen[str]:
+    """Start it with the first command; importing takes it seconds of a core, so that one serves all."""
     parent = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.command_forks"],
+        [sys.executable, "-m", "tests.sweeps.beginning"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
     )
-
-    def sweep(folder: Path, *overrides: str) -> Done:
-        said = {stream: str(folder.with_name(f"{folder.name}.{stream}")) for stream in ("stdout", "stderr")}
-        arguments = ["run", "-m", *SMALL, *overrides]
-        parent.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder), **said}) + "\n")
-        code = int(parent.stdout.readline())
-        return subprocess.CompletedProcess(
-            arguments, code, *(Path(path).read_text() for path in said.values())
-        )
-
-    with parent:
-        yield sweep
-        parent.stdin.close()
-
-
-def start(folder: Path, *overrides: str, multirun: bool = True) -> subprocess.Popen[str]:
-    """Begin a sweep (or one run) in a process of its own, which other processes can be started from."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "fedpriv.cli", "run", *(["-m"] if multirun else []), *SMALL, *overrides],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-        start_new_session=True,
-    )
+    atexit.register(parent.__exit__, None, None, None)
+    return parent
 
 
 class Store:

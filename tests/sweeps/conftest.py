@@ -1,11 +1,12 @@
-"""Sweeps as a user starts them, for all tests of a module."""
+"""Sweeps as a user starts them, for all tests."""
+
+from collections.abc import Callable
 
 import pytest
 
-from tests.sweeps.commands import forks
+from tests.sweeps import commands
 
 
-@pytest.fixture(scope="module")
-def sweep():
-    with forks() as sweep:
-        yield sweep
+@pytest.fixture(scope="session")
+def sweep() -> Callable[..., commands.Done]:
+    return commands.sweep

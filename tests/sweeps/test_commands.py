@@ -200,13 +200,13 @@ def test_a_sweep_that_asks_for_models_does_not_take_runs_without_them(tmp_path, 
     asked = ("seed=0", "federation.rounds=1", "tracking.log_model=true")
     done = sweep(tmp_path, *asked)
     assert done.returncode == 0, done.stderr
-    assert "1 jobs: 1 finished (0 reused)" in done.stdout
+    assert "1 job: 1 finished (0 reused)" in done.stdout
     store = Store(tmp_path)
     (parent,) = store.parents()
     (run,) = store.members(parent).values()
     assert run.data.params["tracking.log_model"] == "true"
     again = sweep(tmp_path, *asked, "tracking.register=gaze")
-    assert "1 jobs: 1 finished (1 reused)" in again.stdout
+    assert "1 job: 1 finished (1 reused)" in again.stdout
     (version,) = store.client.search_model_versions("name = 'gaze'")
     assert version.run_id == run.info.run_id
 

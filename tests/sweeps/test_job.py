@@ -103,6 +103,23 @@ def test_a_run_that_was_begun_without_a_model_is_not_gone_on_with_where_one_is_a
     assert [each.run_id for each in runs.members(parent)] == [again.run_id]
 
 
+def test_a_private_run_that_was_charged_to_no_ledger_is_neither_gone_on_with_nor_reused_for_one(
+    tmp_path, configured, runs, parent, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    private = OmegaConf.merge(
+        configured, {"privacy": {"unit": "sample", "epsilon": 8.0, "delta": 1e-5, "ledger": None}}
+    )
+    uncharged = do(tmp_path, private, on_round=raising(Pruned(""), 1))
+    assert can_resume(tmp_path / "first", job_key(private), uncharged.run_id)
+    private.privacy.ledger = "default"
+    assert not can_resume(tmp_path / "first", job_key(private), uncharged.run_id)
+    assert runs.job_runs(job_key(private)) == []
+    charged = do(tmp_path, private, place="second", on_round=raising(Pruned(""), 1))
+    assert charged.run_id != uncharged.run_id
+    assert (tmp_path / "state" / "fedpriv" / "ledger" / "ledger.jsonl").is_file()
+
+
 def test_a_job_that_goes_wrong_is_failed_and_no_exception(tmp_path, configured, runs, parent):
     failed = do(tmp_path, configured, on_round=raising(RuntimeError("no luck\nat all")))
     assert (failed.state, failed.value is not None, failed.reason) == (

@@ -97,8 +97,34 @@ def test_a_sweep_is_its_kind_and_its_jobs_in_order():
     assert len(others | {sweep_key("sweep", ["a", "b"])}) == 4
 
 
-def test_with_a_budget_for_life_the_ledger_is_in_the_key(composed):
-    """Two runs that differ in nothing else may stop after different rounds."""
-    config = deepcopy(composed)
-    OmegaConf.update(config, "privacy.lifetime_epsilon", 9.0)
-    assert changed(config, "privacy.ledger", "/elsewhere") != job_key(config)
+@pytest.fixture
+def charged(tmp_path, monkeypatch):
+    """Return the key of a private run that is charged to a ledger, in a state folder of the test's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    private = compose_run("privacy=dp_sgd")
+    return lambda ledger: changed(private, "privacy.ledger", ledger)
+
+
+def test_a_private_run_that_another_ledger_was_charged_with_or_none_is_another_job(charged):
+    assert len({charged("default"), charged(None), charged("/elsewhere")}) == 3
+
+
+def test_a_ledger_is_the_folder_that_it_is_however_it_is_written(charged, tmp_path, monkeypatch):
+    default = charged("default")
+    (tmp_path / "link").symlink_to(tmp_path / "state", target_is_directory=True)
+    for same in ("state/fedpriv/ledger", f"{tmp_path}/state/./fedpriv/ledger", "link/fedpriv/ledger"):
+        assert charged(same) == default
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    assert charged("default") != default
+
+
+@pytest.mark.parametrize("private", [[], ["privacy=dp_sgd", "privacy.epsilon=inf"]])
+def test_where_nothing_is_charged_the_ledger_is_not_in_the_key(private):
+    config = compose_run(*private)
+    for ledger in (None, "/elsewhere"):
+        assert changed(config, "privacy.ledger", ledger) == job_key(config)
+
+
+def test_what_is_no_path_is_left_to_be_refused(charged):
+    assert charged("~nobody-of-this-name/ledger") != charged("default")

@@ -158,6 +158,29 @@ def test_a_sweep_that_is_ended_in_the_middle_goes_on_when_repeated(tmp_path, end
     assert len({run.info.run_id for run in store.runs()} - known) <= 1  # a job that had not begun
 
 
+def test_a_job_whose_process_is_killed_is_failed_and_all_others_are_done(tmp_path):
+    process = start(tmp_path, "seed=0,1,2,3", "federation.rounds=60", *TWO)
+    running = {}
+    while process.poll() is None and len(running) < 2:
+        for each in reports(tmp_path):
+            running[each["number"]] = each["process"]
+        time.sleep(0.05)
+    os.kill(running[1]["pid"], signal.SIGKILL)
+    code, output, errors = end(process)
+    assert (code, errors) == (
+        1,
+        "fedpriv: job 1 (seed=1) failed: its process was killed, by lack of memory?\n",
+    )
+    assert "4 jobs: 3 finished, 1 failed (0 reused)" in output
+    store = Store(tmp_path)
+    (parent,) = store.parents()
+    states = {number: run.info.status for number, run in store.members(parent).items()}
+    assert {number: state for number, state in states.items() if number != 1} == dict.fromkeys(
+        (0, 2, 3), "FINISHED"
+    )
+    assert states.get(1, "FAILED") == "FAILED"  # it may have been killed before it had a run
+
+
 def test_worker_processes_of_jobs_die_with_a_killed_launcher(tmp_path):
     process = start(tmp_path, "seed=0,1", "federation.rounds=3000", "engine.workers=2", *TWO)
     there = 0

@@ -2,7 +2,12 @@
 
 from types import SimpleNamespace
 
-from fedpriv.sweeps.reuse import chosen, finished, said_of_code
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from fedpriv.sweeps.reuse import chosen, finished, of_run, said_jobs, said_of_code
+from fedpriv.tracking.sweeps import SweepRuns
 
 
 def run(status="FINISHED", log_model="true", mode="federated", commit="a" * 40):
@@ -29,8 +34,27 @@ def test_runs_of_other_code_are_said_and_those_of_this_code_are_not():
     assert said_of_code([], now) is None
     assert said_of_code([run(commit=now)], now) is None
     said = said_of_code([run(commit=now), run()], now)
-    assert said.startswith("2 jobs are reused from earlier code (aaaaaaaa, bbbbbbbb; now bbbbbbbb); for new")
+    assert said.startswith("2 jobs reused from earlier code (aaaaaaaa, bbbbbbbb; now bbbbbbbb); for new")
     assert said_of_code([run(commit=f"{now}-dirty")], f"{now}-dirty") is not None  # nobody knows how dirty
+
+
+def test_jobs_are_counted_in_words():
+    assert [said_jobs(count) for count in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
+
+
+@pytest.mark.parametrize(("errors", "value"), [([9.0, 8.0], 8.0), ([9.0, None], None), ([None, None], None)])
+def test_a_value_that_is_not_of_the_last_round_is_none(tmp_path, database, errors, value):
+    """The store keeps the last finite one: that of a run come to NaN since is of an earlier one."""
+    runs = SweepRuns.open(database(tmp_path / "mlflow.db"), "e")
+    client = MlflowClient(runs.location.uri)
+    experiment = client.get_experiment_by_name("e").experiment_id
+    run_id = client.create_run(experiment, tags={"metric": "error", "epsilon": "3"}).info.run_id
+    for step, error in enumerate(errors):
+        logged = {"clients_failed": 0.0} | ({} if error is None else {"error": error})
+        client.log_batch(run_id, [Metric(name, each, 0, step) for name, each in logged.items()])
+    report = of_run(runs, 7, runs.run(run_id))
+    assert (report.number, report.metric, report.value) == (7, "error", value)
+    assert (report.epsilon, report.run_id) == ("3", run_id)
 
 
 def test_choices_are_of_groups_that_the_command_names():

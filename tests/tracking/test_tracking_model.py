@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 from mlflow.artifacts import download_artifacts
+from mlflow.entities import FileInfo
 from mlflow.models import Model
 from torch import nn
 
 from fedpriv.errors import UserError
+from fedpriv.tracking import model_loading
 from fedpriv.tracking.model_loading import load_model
 
-STATEMENT = {"epsilon": 2.5, "delta": 1e-5, "unit": "person", "data": "synthetic_eyes"}
+STATEMENT = {"epsilon": 2.5, "delta": 1e-5, "unit": "sample", "data": "synthetic_eyes"}
 SENTINEL = 37.15625
 
 
@@ -170,6 +172,17 @@ def test_run_without_a_model_is_the_users_error(start, tracking_uri):
         load_model(tracking_uri, run.run_id)
 
 
+@pytest.mark.parametrize(("is_dir", "size"), [(True, None), (False, None), (False, 2**31)])
+def test_a_file_of_unknown_or_too_large_size_is_not_fetched(logged, tracking_uri, monkeypatch, is_dir, size):
+    listed = [FileInfo("MLmodel", is_dir, size)]
+    monkeypatch.setattr(model_loading, "list_artifacts", lambda **_: listed)
+    fetched = []
+    monkeypatch.setattr(model_loading, "download_artifacts", lambda **named: fetched.append(named))
+    with pytest.raises(UserError, match="MLmodel of its model is missing, damaged or not what was logged"):
+        load_model(tracking_uri, logged[1])
+    assert not fetched
+
+
 def test_unknown_run_is_the_users_error(tracking_uri):
     with pytest.raises(UserError, match=r"run_id=0123.*not found"):
         load_model(tracking_uri, "0123")
@@ -250,7 +263,7 @@ def test_guarantee_a_pickled_model_is_refused_and_not_executed(start, client, tr
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, 0)])
     with pytest.raises(
-        UserError, match=r"its model was logged by an earlier fedpriv, as a program, which is not exec"
+        UserError, match=r"its model was logged by an earlier fedpriv or by another program, and is not exec"
     ):
         load_model(tracking_uri, run.run_id)
     assert not (tmp_path / "harm").exists()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from torch import nn
 
 from fedpriv.errors import UserError
@@ -260,20 +261,62 @@ def test_a_version_names_its_data_by_a_digest_where_the_run_has_one(logged, trac
     assert "data_id" not in register(tracking_uri, logged(), "data").tags
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("epsilon", float("nan")),
-        ("epsilon", -1),
-        ("epsilon", "2.5"),
-        ("epsilon", True),
-        ("delta", 1.5),
-        ("delta", [1]),
-    ],
-)
-def test_a_statement_that_bounds_nothing_is_refused(logged, tracking_uri, name, value):
-    with pytest.raises(UserError, match=rf"^run_id=.*: its model states {name} = .* which is no {name}; "):
-        register(tracking_uri, logged({**PRIVATE, name: value}), "stated")
+def test_a_statement_that_bounds_nothing_is_neither_registered_nor_loaded(logged, tracking_uri):
+    run_id = logged({**PRIVATE, "epsilon": float("nan")})
+    for refuse in (
+        lambda: register(tracking_uri, run_id, "stated"),
+        lambda: load_model(tracking_uri, run_id),
+    ):
+        with pytest.raises(
+            UserError, match=r"^run_id=.*: its model states epsilon = 'nan', which is no epsilon; "
+        ):
+            refuse()
+
+
+def test_a_statement_of_another_epsilon_than_the_runs_is_refused(logged, tracking_uri):
+    assert register(tracking_uri, logged(epsilon="2.5"), "tagged").tags["epsilon"] == "2.5"
+    with pytest.raises(UserError, match=r"states epsilon = 2\.5, its tag says '8'"):
+        register(tracking_uri, logged(epsilon="8"), "tagged")
+
+
+def test_another_runs_model_among_a_runs_own_makes_no_difference(logged, start, tracking_uri, client):
+    """Anybody who may write to a run can say that it has made a model."""
+    run_id, other = logged(seed=1), logged(OPEN, seed=2)
+    (foreign,) = client.get_run(other).outputs.model_outputs
+    client.log_outputs(run_id, [LoggedModelOutput(foreign.model_id, 99)])
+    assert load_model(tracking_uri, run_id).statement == PRIVATE
+    assert register(tracking_uri, run_id, "own").tags["epsilon"] == "2.5"
+    with pytest.raises(UserError, match="has no model at"):
+        load_model(tracking_uri, run_id, f"models:/{foreign.model_id}")
+    with start() as empty:
+        client.log_outputs(empty.run_id, [LoggedModelOutput(foreign.model_id, 0)])
+    with pytest.raises(UserError, match="the run has no model"):
+        register(tracking_uri, empty.run_id, "own")
+    client.delete_logged_model(foreign.model_id)
+    with pytest.raises(UserError, match=r"^run_id=.*: a model of it was deleted"):
+        register(tracking_uri, empty.run_id, "own")
+
+
+def test_another_programs_model_is_not_registered(start, tracking_uri, client):
+    with start() as run:
+        experiment = client.get_run(run.run_id).info.experiment_id
+        model = client.create_logged_model(experiment, name="model", source_run_id=run.run_id)
+        client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, 0)])
+    with pytest.raises(
+        UserError, match=r"^run_id=.*: its model was logged by .* another program, and is not"
+    ):
+        register(tracking_uri, run.run_id, "foreign")
+
+
+def test_settings_that_were_altered_while_a_run_was_under_way_are_noticed(
+    start, tracking_uri, client, caplog
+):
+    with start(CONFIG) as run:
+        client.log_text(run.run_id, "task: {_target_: other}\n", "config.yaml")
+        run.log_model(nn.Linear(3, 2), np.zeros((1, 3), np.float32), OPEN)
+    assert "its config.yaml is missing or was altered" in caplog.text
+    with pytest.raises(UserError, match=r"its config\.yaml was altered before its model was logged"):
+        load_model(tracking_uri, run.run_id)
 
 
 def test_a_run_that_was_deleted_is_neither_registered_nor_loaded(logged, tracking_uri, client):

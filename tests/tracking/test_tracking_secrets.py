@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedpriv.config.tracking_address import refusal_of_address
 from fedpriv.tracking.secrets import (
     HARMLESS_NAMES,
     HIDDEN,
@@ -38,12 +39,31 @@ def test_credentials_in_urls_are_hidden_and_remembered():
     assert hidden == {"ann:swordfish"}
 
 
+def test_a_password_in_a_query_is_hidden_and_remembered():
+    plain, hidden = hide_secrets({"uri": "postgresql://db/x?user=ann&password=swordfish"})
+    assert plain == {"uri": f"postgresql://db/x?user=ann&password={HIDDEN}"}
+    assert hidden == {"swordfish"}
+
+
+@pytest.mark.parametrize(
+    "name", ["password", "PASSWD", "sslpassword", "pwd", "access_token", "client_secret"]
+)
+def test_what_may_not_be_configured_is_hidden_where_it_is_shown(name):
+    address = f"postgresql://db/x?a=b&{name}=swordfish"
+    assert refusal_of_address(address) is not None
+    assert hide_in_text(address, ()) == f"postgresql://db/x?a=b&{name}={HIDDEN}"
+
+
 @pytest.mark.parametrize(
     ("text", "safe"),
     [
         ("postgresql://ann:sword@fish@db/x", f"postgresql://{HIDDEN}@db/x"),
         ("postgresql://ann:sword/fish@db/x", f"postgresql://{HIDDEN}@db/x"),
         ("is http://ann:1234@db and no more", f"is http://{HIDDEN}@db and no more"),
+        ("postgresql://db/x?user=a&password=b#c/d;e&z=1", f"postgresql://db/x?user=a&password={HIDDEN}&z=1"),
+        ("(mysql://db/x?ssl_Passphrase=swordfish) no", f"(mysql://db/x?ssl_Passphrase={HIDDEN} no"),
+        ("mssql:///?odbc_connect=A;PWD=b&c and on", f"mssql:///?odbc_connect={HIDDEN} and on"),
+        ("postgresql://db/x?sslmode=require", "postgresql://db/x?sslmode=require"),
         ("http://db:5000/a@b", "http://db:5000/a@b"),
         ("sqlite:////home/ann@work/a:b.db", "sqlite:////home/ann@work/a:b.db"),
     ],

@@ -14,17 +14,33 @@ from fedpriv.tracking.sweeps import JOB_KEY, Member, SweepRuns, has_store, membe
 
 KEY, OTHER = "0123456789abcdef" * 2, "f" * 32
 START = """
-import sys, time
+import os, sys
 from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
 from fedpriv.tracking.sweeps import Member, SweepRuns
-uri, number = sys.argv[1], int(sys.argv[2])
-sys.stdin.readline()
-runs = SweepRuns.open(uri, "e")
-parent = runs.parent("sweep", sys.argv[3], "sweep", ["seed=0,1"], 8)
-member = Member(parent, number, f"{number:032x}")
-with runs.lock(member.key):
-    runs.refused(member, "job", "no reason", {"seed": number}, [], Path("/nowhere"))
-print(parent, flush=True)
+
+uri, key, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+def start(number):
+    runs = SweepRuns.open(uri, "e")
+    parent = runs.parent("sweep", key, "sweep", ["seed=0,1"], count)
+    member = Member(parent, number, f"{number:032x}")
+    with runs.lock(member.key):
+        runs.refused(member, "job", "no reason", {"seed": number}, [], Path("/nowhere"))
+    os.write(1, f"{parent}\\n".encode())
+
+# forks, as importing takes ten times as long as all else; they begin when the last of them is there
+wait, now = os.pipe()
+forks = []
+for number in range(count):
+    forks.append(os.fork())
+    if not forks[-1]:
+        os.close(now)
+        os.read(wait, 1)
+        start(number)
+        os._exit(0)
+os.close(now)
+sys.exit(sum(os.waitpid(fork, 0)[1] != 0 for fork in forks))
 """
 HOLD = """
 import sys
@@ -52,23 +68,14 @@ def made(runs, member, reason="no reason"):
 @pytest.mark.slow
 def test_eight_processes_that_start_a_sweep_at_once_on_a_fresh_database_all_succeed_and_share_it(tmp_path):
     uri = f"sqlite:///{tmp_path}/fresh.db"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", START, uri, str(number), KEY],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(8)
-    ]
-    for process in started:
-        process.stdin.write("now\n")
-        process.stdin.flush()
-    ended = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0] * 8, ended
-    assert len({output for output, _ in ended}) == 1
-    members = SweepRuns.open(uri, "e").members(ended[0][0].strip())
+    started = subprocess.run(
+        [sys.executable, "-c", START, uri, KEY, "8"], capture_output=True, text=True, check=False
+    )
+    assert (started.returncode, started.stderr) == (0, "")
+    parents = started.stdout.split()
+    assert len(parents) == 8
+    assert len(set(parents)) == 1
+    members = SweepRuns.open(uri, "e").members(parents[0])
     assert sorted(run.params["seed"] for run in members) == [str(number) for number in range(8)]
 
 

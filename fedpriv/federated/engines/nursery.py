@@ -31,9 +31,10 @@ START_TIMEOUT_S = 120.0
 
 _PROGRAM = "import gc; gc.disable(); from fedpriv.federated.engines.nursery import serve; serve()"
 """Looking for garbage among what is imported takes a sixth of the start, and there is none."""
-_REQUEST = struct.Struct("<?id")
-"""Whether to end a worker; its process id; how long it may take, in seconds. Otherwise a worker is made."""
-_ANSWER = struct.Struct("<i")
+_REQUEST = struct.Struct("<iid")
+"""Number of the request; the worker to end, or 0 to make one; how long it may take, in seconds."""
+_ANSWER = struct.Struct("<ii")
+"""Number of the request; the worker."""
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.005
 
@@ -53,6 +54,7 @@ class Nursery:
     def __init__(self, app: str, threads: int) -> None:
         """Start the process, and do not wait for it."""
         self.app, self.threads = app, threads
+        self._asked = 0
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
@@ -76,22 +78,17 @@ class Nursery:
             UserError: when the process is gone, or does not answer.
         """
         try:
-            socket.send_fds(self._socket, [_REQUEST.pack(False, 0, 0.0)], [requests, replies])
-            return self._answer()
+            return self._ask(0, 0.0, [requests, replies])
         except OSError as error:
             raise UserError(
-                "engine.workers: a worker process did not start; see its message above"
+                "engine.workers: a worker process did not start; see its message above, "
+                "or give it more memory if there is none"
             ) from error
 
     def end(self, worker: int, patience_s: float) -> None:
         """Wait until a worker has ended, and kill it after ``patience_s``; without the nursery it is dead."""
-        try:
-            self._socket.settimeout(patience_s + START_TIMEOUT_S)
-            self._socket.sendall(_REQUEST.pack(True, worker, patience_s))
-            while self._answer() != worker:  # what an interrupted call did not wait for
-                pass
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            self._ask(worker, patience_s, [])
 
     def close(self) -> None:
         """End the process; workers that are left go with it."""
@@ -112,11 +109,16 @@ class Nursery:
         """Close it."""
         self.close()
 
-    def _answer(self) -> int:
-        found = self._socket.recv(_ANSWER.size)
-        if len(found) != _ANSWER.size:
-            raise ConnectionResetError
-        return int(_ANSWER.unpack(found)[0])
+    def _ask(self, worker: int, patience_s: float, handles: list[int]) -> int:
+        self._asked += 1
+        socket.send_fds(self._socket, [_REQUEST.pack(self._asked, worker, patience_s)], handles)
+        while True:  # before the answer there may be one that an interrupted call did not wait for
+            found = self._socket.recv(_ANSWER.size)
+            if len(found) != _ANSWER.size:
+                raise ConnectionResetError
+            number, worker = _ANSWER.unpack(found)
+            if number == self._asked:
+                return int(worker)
 
 
 def serve() -> None:
@@ -138,8 +140,8 @@ def _attend(link: socket.socket) -> None:
         request, handles, _, _ = socket.recv_fds(link, _REQUEST.size, 2)
         if len(request) != _REQUEST.size:
             return
-        ends, worker, patience_s = _REQUEST.unpack(request)
-        if ends:
+        number, worker, patience_s = _REQUEST.unpack(request)
+        if worker:
             _end(worker, patience_s)
         else:
             worker = os.fork()
@@ -149,7 +151,7 @@ def _attend(link: socket.socket) -> None:
                 _be_worker(*handles)
             for handle in handles:
                 os.close(handle)
-        link.sendall(_ANSWER.pack(worker))
+        link.sendall(_ANSWER.pack(number, worker))
 
 
 def _be_worker(requests: int, replies: int) -> NoReturn:

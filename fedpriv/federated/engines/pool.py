@@ -30,6 +30,8 @@ SHARED_ARRAY_BYTES = 1 << 16
 PIPE_BYTES = 1 << 20
 """What Linux lets a pipe of an ordinary user hold."""
 
+_PATIENCE_S = 5.0
+
 
 class _Pickler(pickle.Pickler):
     """Replaces large arrays by numbers and collects those the worker does not have yet."""
@@ -124,8 +126,10 @@ class PoolExecutor(Executor):
         """Stop all workers."""
         for worker in self._workers:
             worker.output.close()
+        until = time.monotonic() + _PATIENCE_S  # for all of them together: who interrupts a run waits for it
         for worker in self._workers:
-            self._nursery.end(worker.process, patience_s=5)
+            # what a worker is at is lost in any case
+            self._nursery.end(worker.process, 0 if worker.tasks else max(0.0, until - time.monotonic()))
             worker.input.close()
         self._workers = []
 

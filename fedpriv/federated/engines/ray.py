@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import warnings
 
 from flwr.clientapp import ClientApp
@@ -15,6 +16,10 @@ def run_on_ray(
 ) -> None:
     """Run both apps in Flower's simulation with ``nodes`` virtual nodes.
 
+    Guarantee:
+        - This process has the environment variables that it had: Flower and Ray set some for processes of
+          their own, ``PYTHONPATH`` among them.
+
     Args:
         server_app: runs in a thread of this process.
         client_app: pickled to Ray's actors.
@@ -25,6 +30,7 @@ def run_on_ray(
     Raises:
         UserError: when Ray is not installed.
     """
+    environment = dict(os.environ)
     try:
         import ray
     except ImportError:
@@ -51,4 +57,11 @@ def run_on_ray(
         finally:
             if ray.is_initialized():
                 ray.shutdown()
+            _put_back(environment)
             gc.collect()  # Ray leaves open files in cycles, which would warn of it wherever they are found
+
+
+def _put_back(environment: dict[str, str]) -> None:
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)

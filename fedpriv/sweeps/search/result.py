@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,16 +135,25 @@ def _how(study: Study, best: Sequence[Told], command: Sequence[str]) -> list[str
             "better in one. Chosen by figures that chance has part in: run them again with other seeds"
         ]
     settings = [*command, *study.space.settings(best[0].params)]
-    again = shlex.join(["fedpriv", "run", *map(hide_in_override, settings)])
+    others = [each for each in settings if each.partition("=")[0].lstrip("+") != "seed"]
+    fresh = f"seed={_untried_seed(study, settings)}"
+    again = shlex.join(["fedpriv", "run", *map(hide_in_override, others), fresh])
     complete = sum(each.state == "complete" for each in study.ended)
     if complete == 1:
-        return [
-            f"the only complete trial of {len(study.ended)}. Judge it by other seeds, e.g. {again} seed=1"
-        ]
+        return [f"the only complete trial of {len(study.ended)}. Judge it by other seeds, e.g. {again}"]
     return [
         f"best of {complete} complete trials, and chosen by that figure: it flatters. Judge it by other "
-        f"seeds, e.g. {again} seed=1"
+        f"seeds, e.g. {again}"
     ]
+
+
+def _untried_seed(study: Study, settings: Sequence[str]) -> int:
+    """Return the smallest positive seed that no trial had."""
+    tried = {str(each.params.get("seed")) for each in study.ended}
+    tried |= {
+        value for name, _, value in (each.partition("=") for each in settings) if name.lstrip("+") == "seed"
+    }
+    return next(seed for seed in count(1) if str(seed) not in tried)
 
 
 def _tags(study: Study, runs: Any, parent: str) -> list[Mapping[str, str]]:

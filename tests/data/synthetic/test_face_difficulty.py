@@ -52,10 +52,10 @@ def test_unseen_people_are_told_apart_by_a_small_cnn_but_not_by_pixels_or_princi
     plain = accuracy(cosine_scores(components, pairs))
     whitened = accuracy(cosine_scores(components / spread, pairs))
 
-    model = network((3, INNER, INNER), (24, 32, 48, 48, 64), (2, 2, 1, 2, 1), (64,))
+    model = network((3, INNER, INNER), (16, 32, 48, 48, 64), (2, 2, 1, 2, 1), (64,))
     weights = nn.Parameter(0.1 * torch.randn(PEOPLE, 64))
     inner = standardised(images[..., MIDDLE, MIDDLE])
-    train(model, inner, people, 12, 4e-3, cosine_margin(weights), [weights], batch=64)
+    train(model, inner, people, 10, 5e-3, cosine_margin(weights), [weights], batch=48)
     tested = standardised(unseen[..., MIDDLE, MIDDLE])
     embeddings = outputs(model, tested) + outputs(model, np.ascontiguousarray(tested[..., ::-1]))
     learned = accuracy(cosine_scores(embeddings, pairs))

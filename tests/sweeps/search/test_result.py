@@ -18,6 +18,7 @@ from fedpriv.tracking.sweeps import Member, SweepRuns
 from tests.sweeps.search.conftest import ERROR
 
 SPEC = MetricSpec("error", "error (deg)", lower_is_better=True)
+SEVERAL_SEEDS = {"name": "random", "seed": 0, "startup_trials": 4}
 GAIN = Objective("gain", "gain", lower_is_better=False)
 
 
@@ -119,6 +120,7 @@ def test_the_best_trial_is_told_with_how_to_run_it_again(study, runs, client, tm
     (note,) = found.notes
     settings = search.space.settings(search.best[0].params)
     assert f"fedpriv run +experiment=x {' '.join(settings)} seed=1" in note
+    assert note.count("seed=") == 1
     assert note.startswith("best of 8 complete trials")  # two were pruned
     assert (parent.tags["search_best"], parent.tags["search_objectives"]) == ("1", "error:minimize")
     assert "word" not in "".join(parent.tags.values())
@@ -139,6 +141,19 @@ def test_the_best_trial_is_told_with_how_to_run_it_again(study, runs, client, tm
     assert "## Best trial" in page
     assert page.count("| pruned |") == 2
     assert (folder / "history_error.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_hint_has_one_seed_and_no_trial_had_it(study, runs, tmp_path):
+    parent = runs.parent("search", "cd" * 16, "s", [], None)
+    with study(space={"seed": "choice(1, 2, 4)"}, n_trials=4, sampler=SEVERAL_SEEDS) as search:
+        for _ in range(4):
+            (trial,) = search.batch(1, 4)
+            search.tell(trial, Report(trial.number, "finished"), [float(trial.number)])
+        tried = {each.params["seed"] for each in search.ended}
+        fresh = min({"1", "2", "3"} - tried)
+        (note,) = conclude(search, runs, parent, "sqlite:///a.db", ["+experiment=x"]).notes
+    assert f"fedpriv run +experiment=x seed={fresh}" in note
+    assert note.count("seed=") == 1
 
 
 def test_a_front_is_told_with_what_its_trials_cost_together(study, runs, client, tmp_path):

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from fedpriv.sweeps.reports import Report
-from tests.sweeps.commands import Store, forks, start
+from tests.sweeps.commands import Store, start, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,6 @@ SEARCH = (
     "federation.rounds=2",
     "hydra.sweeper.pruner.name=none",
 )
-
-
-@pytest.fixture(scope="module")
-def search():
-    with forks() as search:
-        yield search
 
 
 def study_of(folder):
@@ -55,10 +49,10 @@ def wait_for_trials(folder, process, count):
     pytest.fail(f"no {count} trials within minutes")
 
 
-def test_twenty_trials_after_ten_and_a_kill_are_one_study(tmp_path, search, study):
+def test_twenty_trials_after_ten_and_a_kill_are_one_study(tmp_path, study):
     folder = tmp_path / "work"
     folder.mkdir()
-    done = search(folder, *SEARCH, "hydra.sweeper.n_trials=10")
+    done = sweep(folder, *SEARCH, "hydra.sweeper.n_trials=10")
     assert (done.returncode, done.stderr) == (0, "")
     assert "10 jobs: 10 finished (0 reused)" in done.stdout
     ten = trials_of(folder)
@@ -68,7 +62,7 @@ def test_twenty_trials_after_ten_and_a_kill_are_one_study(tmp_path, search, stud
     process.communicate(timeout=60)
     cut_off = trials_of(folder)
     assert 10 < len(cut_off) < 20
-    done = search(folder, *SEARCH, "hydra.sweeper.n_trials=20")
+    done = sweep(folder, *SEARCH, "hydra.sweeper.n_trials=20")
     assert (done.returncode, done.stderr) == (0, "")
     twenty = trials_of(folder)
     assert twenty[:10] == ten
@@ -106,13 +100,13 @@ def test_twenty_trials_after_ten_and_a_kill_are_one_study(tmp_path, search, stud
         "importances_angular_error_deg.svg",
     } <= files
 
-    again = search(folder, *SEARCH, "hydra.sweeper.n_trials=20")
+    again = sweep(folder, *SEARCH, "hydra.sweeper.n_trials=20")
     assert "20 jobs: 20 finished (20 reused)" in again.stdout
     assert trials_of(folder) == twenty
 
 
-def test_a_bad_trial_is_stopped_at_an_early_round_and_shown_pruned(tmp_path, search):
-    done = search(
+def test_a_bad_trial_is_stopped_at_an_early_round_and_shown_pruned(tmp_path):
+    done = sweep(
         tmp_path,
         *SEARCH[:1],
         "training.learning_rate=choice(0.01,10.0)",
@@ -148,16 +142,16 @@ def test_a_bad_trial_is_stopped_at_an_early_round_and_shown_pruned(tmp_path, sea
 RATE = "training.learning_rate=tag(log,interval(1e-3,1e-1))"
 
 
-def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path, search):
+def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "mlartifacts").write_text("in the way of MLflow's folder")
     command = ("hydra/sweeper=search", RATE, "hydra.sweeper.n_trials=2")
-    done = search(folder, *command)
+    done = sweep(folder, *command)
     assert done.returncode == 1
     assert "2 jobs: 2 failed" in done.stdout
     (folder / "mlartifacts").unlink()
-    done = search(folder, *command)
+    done = sweep(folder, *command)
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 trials that failed are tried again" in done.stdout
     assert "2 trials, 2 complete" in done.stdout
@@ -172,38 +166,38 @@ def test_trials_that_failed_are_tried_again_by_the_same_command(tmp_path, search
     assert sorted(members) == [2, 3]
     (data_id,) = {run.data.tags["data_id"] for run in members.values()}
     assert re.fullmatch("[0-9a-f]{64}", data_id)
-    done = search(folder, *command)
+    done = sweep(folder, *command)
     assert (done.returncode, trials_of(folder)) == (0, trials)
 
 
-def test_an_objective_that_no_run_measures_ends_the_search_after_its_first_trial(tmp_path, search):
+def test_an_objective_that_no_run_measures_ends_the_search_after_its_first_trial(tmp_path):
     command = ("hydra/sweeper=search", RATE, "hydra.sweeper.n_trials=3")
-    done = search(tmp_path, *command, "hydra.sweeper.objectives=[angular_eror:minimize]")
+    done = sweep(tmp_path, *command, "hydra.sweeper.objectives=[angular_eror:minimize]")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "objectives=angular_eror: was not measured in any round; name what is: angular_error_deg, " in line
     assert [state for _, state, *_ in trials_of(tmp_path)] == ["FAIL"]
     # with the right name the run is not computed again
-    done = search(tmp_path, *command, "hydra.sweeper.objectives=[angular_error_deg:minimize]")
+    done = sweep(tmp_path, *command, "hydra.sweeper.objectives=[angular_error_deg:minimize]")
     assert done.returncode == 0
     assert "3 jobs: 3 finished (1 reused)" in done.stdout
 
 
-def test_a_search_prunes_by_no_other_search_that_wrote_to_its_folder(tmp_path, search):
+def test_a_search_prunes_by_no_other_search_that_wrote_to_its_folder(tmp_path):
     command = ("hydra/sweeper=search", "hydra.sweep.dir=here", "hydra.sweeper.sampler.name=random")
     wide = "training.learning_rate=tag(log,interval(1e-4,10))"
     patient = ("hydra.sweeper.n_trials=3", "hydra.sweeper.pruner.startup_trials=9")
-    assert search(tmp_path, *command, wide, *patient).returncode == 0
+    assert sweep(tmp_path, *command, wide, *patient).returncode == 0
     assert (tmp_path / "here" / "search.json").exists()
     eager = ("hydra.sweeper.n_trials=4", "hydra.sweeper.pruner.startup_trials=1")
-    done = search(tmp_path, *command, wide, *eager, "hydra.sweeper.objectives=[task,bytes]")
+    done = sweep(tmp_path, *command, wide, *eager, "hydra.sweeper.objectives=[task,bytes]")
     assert (done.returncode, done.stderr) == (0, "")
     assert "4 trials, 4 complete" in done.stdout
     assert not (tmp_path / "here" / "search.json").exists()
 
 
-def test_no_trial_is_pruned_in_the_last_of_its_own_rounds(tmp_path, search):
-    done = search(
+def test_no_trial_is_pruned_in_the_last_of_its_own_rounds(tmp_path):
+    done = sweep(
         tmp_path,
         "hydra/sweeper=search",
         "federation.rounds=choice(2,3)",
@@ -221,7 +215,7 @@ def test_no_trial_is_pruned_in_the_last_of_its_own_rounds(tmp_path, search):
     assert "PRUNED" in states["3"].values()
 
 
-def test_several_objectives_and_processes_find_a_front_and_say_what_it_cost(tmp_path, search):
+def test_several_objectives_and_processes_find_a_front_and_say_what_it_cost(tmp_path):
     process = start(
         tmp_path,
         "hydra/sweeper=search",

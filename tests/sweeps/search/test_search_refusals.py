@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.sweeps.commands import forks
+from tests.sweeps.commands import sweep
 
 pytestmark = pytest.mark.slow
 
@@ -19,17 +19,11 @@ LINES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def search():
-    with forks() as search:
-        yield search
-
-
-def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path, search):
+def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path):
     for place, (overrides, said) in enumerate(LINES):
         folder = tmp_path / str(place)
         folder.mkdir()
-        done = search(folder, "hydra/sweeper=search", *overrides)
+        done = sweep(folder, "hydra/sweeper=search", *overrides)
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()
         assert line.startswith("fedpriv: ")
@@ -39,8 +33,8 @@ def test_a_mistake_is_one_line_and_leaves_no_run(tmp_path, search):
         assert not (folder / "mlflow.db").exists()
 
 
-def test_trials_that_fail_are_failed_in_the_study_and_do_not_end_it(tmp_path, search):
-    done = search(
+def test_trials_that_fail_are_failed_in_the_study_and_do_not_end_it(tmp_path):
+    done = sweep(
         tmp_path, "hydra/sweeper=search", "federation.clients=choice(4,abc,400)", "hydra.sweeper.n_trials=4",
         "federation.rounds=1", "hydra.sweeper.sampler.seed=1",
     )  # fmt: skip

@@ -1,0 +1,127 @@
+"""A process of joblib's that is killed: its job is FAILED, and all that have not ended are launched again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from omegaconf import OmegaConf
+
+from fedpriv.sweeps import plugin, sweep
+from fedpriv.sweeps.joblib_launcher import Joblib
+from fedpriv.sweeps.processes import Process
+from fedpriv.sweeps.record import SweepRecord
+from fedpriv.sweeps.reports import Report, ReportFile
+from fedpriv.tracking.sweeps import Member, SweepRuns
+from tests.sweeps.killed import job
+
+KEYS = {number: f"{number:032x}" for number in range(4)}
+REASON = "its process was killed, by lack of memory?"
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Return a function that launches a sweep of four jobs in ``tmp_path``, tracked or not."""
+    made = []
+
+    def launched(**tracking):
+        settings = {
+            "runtime": {"cwd": str(tmp_path)},
+            "sweep": {"dir": "."},
+            "launcher": {"_target_": "x.JoblibLauncher", "n_jobs": 2},
+            "overrides": {"hydra": [], "task": ["seed=0,1,2,3"]},
+        }
+        config = {"hydra": settings, "tracking": {"experiment": "e", "enabled": False, **tracking}}
+        named = {number: (f"seed={number}",) for number in KEYS}
+        made.append(sweep.Sweep(OmegaConf.create(config), "sweep", "f" * 32, "sweep", KEYS, named))
+        monkeypatch.setattr(sweep, "current", made[0])
+        made[0].launch()
+        return made[0]
+
+    yield launched
+    for each in made:
+        each._stop()
+
+
+def launch_jobs(self, job_overrides, initial_job_idx):
+    folder = str(sweep.current.folder)
+    return Parallel(n_jobs=2, backend="loky")(delayed(job)(folder, each) for each in range(4))
+
+
+def test_the_job_that_was_killed_is_failed_and_the_others_are_launched_again(tmp_path, begun, monkeypatch):
+    monkeypatch.setattr(JoblibLauncher, "launch", launch_jobs)
+    parts = begun()
+    try:
+        assert Joblib().launch([[]] * 4, 0) == [0, 1, 2, 3]
+    finally:
+        get_reusable_executor().shutdown(kill_workers=True)
+    parts._stop()
+    assert {number: report.state for number, report in parts.reports.items()} == {
+        0: "failed",
+        1: "finished",
+        2: "finished",
+        3: "finished",
+    }
+    assert parts.reports[0].reason == REASON
+    attempts = (tmp_path / "attempts").read_text().split()
+    assert (attempts.count("0"), attempts.count("1")) == (1, 2)  # the second was killed by joblib alone
+
+
+def test_where_no_job_is_known_to_have_been_killed_nothing_is_launched_again(begun, monkeypatch):
+    launches = []
+
+    def broken(self, job_overrides, initial_job_idx):
+        launches.append(initial_job_idx)
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(JoblibLauncher, "launch", broken)
+    begun()
+    with pytest.raises(BrokenProcessPool):
+        Joblib().launch([[]] * 4, 0)
+    assert launches == [0]
+
+
+def test_the_run_of_a_killed_job_is_failed_with_the_reason_and_what_ended_is_not_run_again(
+    tmp_path, begun, database
+):
+    uri = database(tmp_path / "mlflow.db")
+    parts = begun(enabled=True, uri=uri)
+    runs = SweepRuns.open(uri, "e")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        # as a job's process has it, until it is gone
+        started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2].split()[19])
+        gone = Process(Process.own().machine, child.pid, started)
+    made = {}
+    for number in (0, 1):
+        made[number] = runs.refused(Member(parts.parent, number, KEYS[number]), "job", "", {}, [], tmp_path)
+        runs._client.update_run(made[number], status="RUNNING")
+    file = ReportFile(tmp_path)
+    for report in (
+        Report(0, "running", process=gone),
+        Report(1, "running", process=Process.own()),
+        Report(2, "finished", "error", 0.5),
+    ):
+        file.append(report)
+    assert not parts.go_on_without({gone.pid})  # killed because another was
+    assert parts.go_on_without(set())
+    assert not parts.go_on_without(set())  # it is said once
+    run = runs.run(made[0])
+    assert (run.status, run.tags["failure"]) == ("FAILED", REASON)
+    assert runs.run(made[1]).status == "RUNNING"
+    found = SweepRecord.read(tmp_path).finished
+    assert {number: report["state"] for number, report in found.items()} == {"0": "failed", "2": "finished"}
+    assert found["0"]["run_id"] == made[0]
+
+
+def test_hydra_makes_our_launcher_where_joblibs_is_asked_for():
+    plugin.register()
+    name = f"{JoblibLauncher.__module__}.JoblibLauncher"
+    assert Plugins.instance()._instantiate(OmegaConf.create({"_target_": name, "n_jobs": 2})).joblib == {
+        "n_jobs": 2
+    }
+    assert Plugins.instance().class_name_to_class[name] is Joblib
