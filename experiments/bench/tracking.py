@@ -52,7 +52,7 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
     overrides = OVERRIDES if rounds is None else (*OVERRIDES, f"federation.rounds={rounds}")
     with tempfile.TemporaryDirectory() as name:
         folder, load = Path(name), os.getloadavg()[0]
-        first = _in_fresh_process("on", folder, overrides)
+        first = _in_fresh_process("on", folder, (*overrides, "federation.rounds=1"))
         for repeat in range(repeats):
             for way in ("off", "on") if repeat % 2 else ("on", "off"):
                 print(f"run {repeat + 1} of {repeats}: tracking {way}", file=sys.stderr)

@@ -100,16 +100,19 @@ def test_a_process_that_is_killed_holds_it_no_longer(tmp_path) -> None:
 def test_those_that_begin_at_once_take_turns(tmp_path) -> None:
     inside, most = 0, 0
 
-    def work() -> None:
+    at_once = threading.Barrier(8)
+
+    def work(number: int) -> None:
         nonlocal inside, most
+        at_once.wait(30)
         for turn in range(20):
             with held(tmp_path / "f", wait_s=60.0):
                 inside += 1
                 most = max(most, inside)
-                (tmp_path / "f" / f"{threading.get_ident()}-{turn}").touch()
+                (tmp_path / "f" / f"{number}-{turn}").touch()
                 inside -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for each in threads:
         each.start()
     for each in threads:

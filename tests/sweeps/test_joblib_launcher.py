@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from hydra.core.plugins import Plugins
-from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -20,6 +19,8 @@ from fedpriv.sweeps.reports import Report, ReportFile
 from fedpriv.tracking.sweeps import Member, SweepRuns
 from tests.sweeps.killed import job
 
+JoblibLauncher = Joblib.__base__
+"""Not as imported here: Hydra, looking for plugins, loads their modules anew."""
 KEYS = {number: f"{number:032x}" for number in range(4)}
 REASON = "its process was killed, by lack of memory?"
 

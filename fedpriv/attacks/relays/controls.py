@@ -94,8 +94,8 @@ WITHOUT: dict[str, Without] = {
     "drop": Without(
         "clients do not try again",
         ((attempt.Attempt, "_again", absent.never_again), (client, "MOST_ATTEMPTS", 1)),
-        least=8,
-        others="pieces whose answer alone is lost were taken",
+        least=4,
+        others="pieces whose answer alone is lost were taken, and a body loses all its pieces in one way",
     ),
     "tamper_header": _UNSEALED._replace(
         least=2,
