@@ -180,7 +180,8 @@ def test_what_is_seen_of_a_probe_is_noise_and_two_projections_that_change(keys, 
     for row in (1, 2):
         means = np.array([each[row].mean() for each in found])
         assert np.abs(means).max() < PROJECTION
-        assert len(np.unique(np.round(means, 3))) == 8
+        # the same probe four times: were the weights kept, the means would agree to the noise, 0.001
+        assert means[:4].std() > 0.01
         assert max(each[row].std() for each in found) < PROJECTION / 80
 
 
