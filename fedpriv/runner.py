@@ -37,6 +37,7 @@ from fedpriv.watch import (
     Part,
     Watch,
     end_abandoned,
+    keeps_model,
     log_failed,
     log_partition,
     log_results,
@@ -191,6 +192,9 @@ def _execute(
                 record = replace(record, mlflow_run_id=tracker.run_id)
                 checkpoint.note(record)
             trainer = build_trainer(text, nursery)
+            if tracker is not None and keeps_model(config):
+                # worker processes are still importing, so that this costs no time
+                tracker.try_model(backbone, task.example(test))
             if snapshot is not None and checkpoint is not None:
                 snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)
             elif tracker is not None:

@@ -235,7 +235,7 @@ def log_results(
         return
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
-    if config.tracking.log_model:
+    if keeps_model(config):
         statement = {
             "unit": config.privacy.unit.value,
             "epsilon": None if spent is None else spent.epsilon,
@@ -248,6 +248,11 @@ def log_results(
         if config.privacy.unit is PrivacyUnit.client:
             statement["noise_by"] = config.privacy.noise_by.value
         tracker.log_model(backbone, task.example(test), statement)
+
+
+def keeps_model(config: RunConfig) -> bool:
+    """Say whether MLflow gets the run's model; with ``mode: local`` there is none but the clients' own."""
+    return config.tracking.log_model and config.mode is not Mode.local
 
 
 def register_final(config: RunConfig, tracker: Any) -> str | None:

@@ -8,7 +8,6 @@ too, stands beside that of the clock, for others may use the machine.
 
 import gc
 import json
-import math
 import os
 import platform
 import statistics
@@ -22,12 +21,7 @@ from pathlib import Path
 from typing import Any
 
 OVERRIDES: tuple[str, ...] = ("+experiment=quickstart",)
-PHASES = ("start", "rounds", "end")
-UNITS = ("wall_s", "cpu_s")
-BOUND = 0.03
-"""What tracking may add to a run, as a share of its wall time."""
-LONGER = (100, 1000)
-"""Rounds of the runs whose overhead is computed, not measured."""
+PHASES = ("start", "rounds", "writing", "end")
 
 
 def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
@@ -38,15 +32,15 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
         rounds: of every run; None for those of the workload.
 
     Returns:
-        ``off_wall_s``, ``on_wall_s``, ``off_cpu_s``, ``on_cpu_s``: whole processes, from start to exit;
-        ``overhead``, ``overhead_cpu``: on / off - 1; ``start_s``, ``rounds_s``, ``end_s`` (and ``_cpu_s``):
-        of them spent on opening the store and the run, on writing rounds, on pictures and model;
-        ``within_calls``, ``within_calls_cpu``: these three over ``off_wall_s`` and ``off_cpu_s``, which
-        other users of the machine disturb less than a difference of two runs; ``first_start_s``: of a run
-        that makes the database; ``fixed_s``, ``fixed_cpu_s``: what tracking adds but for writing rounds,
-        exit included; ``per_round_ms``: what writing one round adds; ``rounds`` and ``round_s``: the
-        workload's, and what one takes without tracking; ``computed``: see :func:`longer`, none of it
-        measured.
+        ``off_wall_s``, ``on_wall_s``, ``off_cpu_s``, ``on_cpu_s``: medians of whole processes, from start to
+        exit; ``overhead``, ``overhead_cpu``: on / off - 1; ``pairs``: on / off - 1 of the clock for each two
+        runs beside each other, and so how far machine and chance move it;
+        ``start_s``, ``rounds_s``, ``writing_s``, ``end_s`` (and ``_cpu_s``): of a tracked run spent on
+        opening store and run and on trying the model out, while worker processes start; on passing rounds to
+        the thread that writes them; in that thread, while clients train; on pictures and model;
+        ``first_start_s``: of a run that makes the database; ``rounds``, ``round_s``: the workload's, and what
+        one takes without tracking; ``per_round_ms``: of the thread's time, for each round. What the thread
+        writes before and after the rounds is in its time too, though the run waits for that.
     """
     found: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
     overrides = OVERRIDES if rounds is None else (*OVERRIDES, f"federation.rounds={rounds}")
@@ -62,8 +56,7 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
         for way, runs in found.items()
     }
     on, off = median["on"], median["off"]
-    fixed = {unit: on[unit] - off[unit] - on[f"rounds_{unit.removeprefix('wall_')}"] for unit in UNITS}
-    length, per_round_s = int(off["rounds"]), on["rounds_s"] / (on["rounds"] + 1)  # round 0 is written too
+    pairs = [a["wall_s"] / b["wall_s"] - 1 for a, b in zip(found["on"], found["off"], strict=True)]
     return {
         "benchmark": "tracking",
         "overrides": " ".join(overrides),
@@ -78,53 +71,13 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
         },
         "overhead": round(on["wall_s"] / off["wall_s"] - 1, 4),
         "overhead_cpu": round(on["cpu_s"] / off["cpu_s"] - 1, 4),
-        **{f"{phase}{unit}": round(on[f"{phase}{unit}"], 3) for unit in ("_s", "_cpu_s") for phase in PHASES},
-        "within_calls": round(sum(on[f"{phase}_s"] for phase in PHASES) / off["wall_s"], 4),
-        "within_calls_cpu": round(sum(on[f"{phase}_cpu_s"] for phase in PHASES) / off["cpu_s"], 4),
+        "pairs": [round(pair, 4) for pair in pairs],
+        **{f"{phase}{unit}": round(on[f"{phase}{unit}"], 6) for unit in ("_s", "_cpu_s") for phase in PHASES},
         "first_start_s": round(first["start_s"], 3),
         "first_start_cpu_s": round(first["start_cpu_s"], 3),
-        "fixed_s": round(fixed["wall_s"], 3),
-        "fixed_cpu_s": round(fixed["cpu_s"], 3),
-        "per_round_ms": round(1e3 * per_round_s, 2),
-        "rounds": length,
+        "rounds": int(off["rounds"]),
         "round_s": round(off["round_s"], 4),
-        "computed": longer(off["wall_s"], length, off["round_s"], fixed["wall_s"], per_round_s),
-    }
-
-
-def longer(off_s: float, rounds: int, round_s: float, fixed_s: float, per_round_s: float) -> dict[str, Any]:
-    """Compute from what was measured at one length what tracking adds to longer runs of the same kind.
-
-    A run of R rounds is taken to last ``off_s + (R - rounds) round_s`` without tracking, which adds
-    ``fixed_s + (R + 1) per_round_s``.
-
-    Args:
-        off_s: of the measured run without tracking.
-        rounds: of the measured run.
-        round_s: of one of its rounds.
-        fixed_s: what tracking adds to any run.
-        per_round_s: what it adds for each round that is written, round 0 too.
-
-    Returns:
-        ``assumes``: the above in words; ``overhead_of_rounds``: of runs of so many rounds;
-        ``below_bound_from_rounds``, ``below_bound_from_s``: the fewest rounds for which the overhead is at
-        most :data:`BOUND`, and how long such a run is without tracking; None if there are none.
-    """
-
-    def off(length: int) -> float:
-        return off_s + (length - rounds) * round_s
-
-    def overhead(length: int) -> float:
-        return (fixed_s + (length + 1) * per_round_s) / off(length)
-
-    gain = BOUND * round_s - per_round_s
-    missing = fixed_s + per_round_s - BOUND * (off_s - rounds * round_s)
-    fewest = None if gain <= 0 else max(1, math.ceil(missing / gain))
-    return {
-        "assumes": "all rounds cost what the measured ones did, and the fixed cost does not grow",
-        "overhead_of_rounds": {str(length): round(overhead(length), 4) for length in LONGER},
-        "below_bound_from_rounds": fewest,
-        "below_bound_from_s": None if fewest is None else round(off(fewest), 1),
+        "per_round_ms": round(1e3 * on["writing_s"] / (on["rounds"] + 1), 2),  # round 0 is written too
     }
 
 
@@ -154,19 +107,19 @@ def _in_fresh_process(way: str, folder: Path, overrides: Sequence[str]) -> dict[
 
 
 class _Clock:
-    """Adds up seconds of the clock and of this process's processors by phase."""
+    """Adds up seconds of the clock and of the calling thread's processor by phase."""
 
     def __init__(self) -> None:
         self.seconds = {f"{phase}{unit}": 0.0 for phase in PHASES for unit in ("_s", "_cpu_s")}
 
     @contextmanager
     def on(self, phase: str) -> Iterator[None]:
-        begun, used = time.perf_counter(), time.process_time()
+        begun, used = time.perf_counter(), time.thread_time()
         try:
             yield
         finally:
             self.seconds[f"{phase}_s"] += time.perf_counter() - begun
-            self.seconds[f"{phase}_cpu_s"] += time.process_time() - used
+            self.seconds[f"{phase}_cpu_s"] += time.thread_time() - used
 
     def every_call(self, owner: Any, name: str, phase: str) -> None:
         """Time each call of ``owner.name``."""
@@ -208,8 +161,10 @@ def _run(phases: Path, overrides: Sequence[str]) -> None:
             opened = opening(*arguments)
             tracker = opened.__enter__()
         if tracker is not None:
-            clock.every_call(tracker, "log_baseline", "start")
+            for name in ("log_baseline", "try_model"):
+                clock.every_call(tracker, name, "start")
             clock.every_call(tracker, "log_round", "rounds")
+            clock.every_call(tracker._outbox, "_write", "writing")
         yield tracker  # a run that fails ends the benchmark
         with clock.on("end"):
             opened.__exit__(None, None, None)

@@ -5,6 +5,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,7 +22,8 @@ from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 from fedpriv.tracking.figure_files import save_picture
-from fedpriv.tracking.model_artifact import log_model
+from fedpriv.tracking.model_artifact import log_model, try_model
+from fedpriv.tracking.outbox import Outbox
 from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash, cut, flatten
 from fedpriv.tracking.plain_yaml import plain_text
 from fedpriv.tracking.provenance import git_commit, library_versions
@@ -36,8 +38,6 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 EPSILON_SO_FAR = {"epsilon_is": "of the last closed round; what was released since is not in it"}
 """Tag of a private run from its start; stays where its process was killed."""
 _EPSILON_WHOLE = {"epsilon_is": "of the whole run"}
-_METRICS_PER_BATCH = 900
-"""MLflow takes 1000 entries at once, tags among them."""
 _log = logging.getLogger("fedpriv")
 
 
@@ -50,6 +50,8 @@ class RunLogger:
         Metrics of a round are written at step = round number.
         A store that fails for a moment loses nothing: rounds are kept and written with the next
         call; :meth:`finish` raises if they cannot be.
+        Rounds are written by a thread (:mod:`fedpriv.tracking.outbox`) while the next is trained; every
+        other call waits for it first.
 
     As a context manager it finishes the run: FINISHED, or FAILED with the tag ``failure`` after an
     exception, or KILLED after ``KeyboardInterrupt`` or ``SystemExit``. Not for use from two threads.
@@ -79,8 +81,7 @@ class RunLogger:
         self.experiment = experiment
         self._client = client
         self._secrets, self._known = frozenset(secrets), frozenset(known)
-        self._pending: list[Metric] = []
-        self._pending_tags: dict[str, str] = {}
+        self._outbox = Outbox(client, run_id, self._refused)
         self._last_step = 0
         self._open = True
 
@@ -185,24 +186,33 @@ class RunLogger:
 
     def rounds(self) -> set[int]:
         """Return the rounds that the store has; each was written whole, at once."""
+        self._outbox.settle()
         # every round writes this one, whatever else it measured
         history = self._client.get_metric_history(self.run_id, "clients_failed")
         return {metric.step for metric in history}
 
     def tag(self, name: str, text: str) -> None:
         """Set a tag of the run."""
+        self._outbox.settle()
         with uninterrupted():
             self._client.set_tag(self.run_id, clean_name(name), _tag_text(text, self._secrets))
 
     def log_round(self, result: RoundResult) -> None:
-        """Write one round at step ``result.number``; see :func:`round_metrics` for the names.
+        """Have one round written at step ``result.number``; see :func:`round_metrics` for the names.
 
-        Its epsilon is the tag ``epsilon`` too, see :meth:`log_epsilon`.
+        Its epsilon is the tag ``epsilon`` too, see :meth:`log_epsilon`. :meth:`flush` waits for it.
         """
         self._last_step = max(self._last_step, result.number)
-        if result.epsilon is not None:
-            self._pending_tags["epsilon"] = at_most(result.epsilon, digits=6)
-        self._log_metrics(round_metrics(result), result.number)
+        tags = {} if result.epsilon is None else {"epsilon": at_most(result.epsilon, digits=6)}
+        self._outbox.put(_metrics(round_metrics(result), result.number), tags)
+
+    def flush(self) -> None:
+        """Wait until every round is written.
+
+        Raises:
+            MlflowException: when the store refuses one; it is kept.
+        """
+        self._outbox.flush()
 
     def log_baseline(self, metrics: Metrics) -> None:
         """Write what needs no learning as metrics ``baseline_<name>`` at step 0, unless the run has them."""
@@ -219,13 +229,12 @@ class RunLogger:
             spent: of all that the run has released, or may have.
             round_failed: a round was begun after the last that was written: the metric is of its step.
         """
-        self._pending_tags |= _EPSILON_WHOLE | {
+        tags = _EPSILON_WHOLE | {
             "epsilon": at_most(spent.epsilon, digits=6),
             "privacy_accountant": spent.accountant,
         }
-        self._log_metrics(
-            finite({"epsilon": spent.epsilon}) if round_failed else {}, self._last_step + round_failed
-        )
+        figures = finite({"epsilon": spent.epsilon}) if round_failed else {}
+        self._log_metrics(figures, self._last_step + round_failed, tags)
 
     def log_lifetime(self, epsilon: float, earlier_runs: int) -> None:
         """Write what all private runs on the same data have cost, at the last round's step.
@@ -263,11 +272,20 @@ class RunLogger:
 
     def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
         """Write a picture as artifact ``pictures/<name>.png`` (figures at 150 dots per inch)."""
+        self._outbox.settle()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{clean_name(name.removesuffix('.png')).replace('/', '_')}.png")
             save_picture(picture, path)
             with uninterrupted():
                 self._client.log_artifact(self.run_id, str(path), "pictures")
+
+    def try_model(self, model: nn.Module, example: AnyArray) -> None:
+        """Refuse, before it is trained, a model that :meth:`log_model` could not write.
+
+        Raises:
+            UserError: see :func:`fedpriv.tracking.model_artifact.try_model`.
+        """
+        try_model(model, example)
 
     def log_model(self, model: nn.Module, example: AnyArray, statement: Mapping[str, Any]) -> str:
         """Write the final model; see :func:`fedpriv.tracking.model_artifact.log_model`.
@@ -275,6 +293,7 @@ class RunLogger:
         Returns:
             The logged model's id.
         """
+        self._outbox.settle()
         return log_model(self._client, self.run_id, model, example, statement, self._last_step)
 
     def finish(self, status: Status = "FINISHED", summary: Metrics | None = None) -> None:
@@ -289,8 +308,12 @@ class RunLogger:
             self._log_metrics(finite(summary), self._last_step)
         self._open = False
         try:
-            self._send()
+            self._outbox.flush()
+        except BaseException:
+            status = "FAILED" if status == "FINISHED" else status
+            raise
         finally:
+            self._outbox.close()
             with uninterrupted():
                 self._client.set_terminated(self.run_id, status)
 
@@ -303,6 +326,8 @@ class RunLogger:
             return
         first_line = next(iter(str(error).splitlines()), "")
         text = _tag_text(f"{type(error).__name__}: {first_line}", self._secrets)
+        with suppress(Exception):  # what broke is not what the run failed of
+            self._outbox.settle()
         with uninterrupted():
             self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
         self.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
@@ -326,22 +351,20 @@ class RunLogger:
         except Exception as second:
             _log.warning("MLflow run %s could not be marked as failed: %s", self.run_id, second)
 
-    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        self._pending += [Metric(name, value, now, step) for name, value in metrics.items()]
-        try:
-            self._send()
-        except MlflowException as error:
-            reason = hide_in_text(str(error).partition("\n")[0], self._secrets)[:200]
-            _log.warning("MLflow did not take step %d, kept for the next call: %s", step, reason)
+    def _log_metrics(
+        self, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        self._outbox.put(_metrics(metrics, step), tags)
+        self._outbox.settle()
 
-    def _send(self) -> None:
-        while self._pending or self._pending_tags:
-            tags = [RunTag(name, text) for name, text in self._pending_tags.items()]
-            with uninterrupted():
-                self._client.log_batch(self.run_id, metrics=self._pending[:_METRICS_PER_BATCH], tags=tags)
-                del self._pending[:_METRICS_PER_BATCH]
-                self._pending_tags.clear()
+    def _refused(self, step: int, error: MlflowException) -> None:
+        reason = hide_in_text(str(error).partition("\n")[0], self._secrets)[:200]
+        _log.warning("MLflow did not take step %d, kept for the next call: %s", step, reason)
+
+
+def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(name, value, now, step) for name, value in figures.items()]
 
 
 def _reopen(client: MlflowClient, run: Run) -> None:

@@ -22,6 +22,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils import environment
 from torch import fx, nn
 
+from fedpriv.errors import UserError
 from fedpriv.tracking.params import config_hash
 from fedpriv.tracking.plain_yaml import read_plain
 from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
@@ -91,38 +92,22 @@ def log_model(
     Raises:
         ValueError: when ``example`` has no batch dimension.
     """
-    if example.ndim < 1:
-        raise ValueError(f"example: need a batch (B, ...), got shape {example.shape}")
-    frozen = copy.deepcopy(model).cpu().eval()
-    frozen.zero_grad(set_to_none=True)
-    # torch.export takes a dimension of size 1 for a constant, hence two.
-    zeros = np.zeros((2, *example.shape[1:]), example.dtype)
-    with torch.no_grad():
-        outputs = frozen(torch.from_numpy(zeros)).numpy()
-    signature = ModelSignature(inputs=_described(zeros), outputs=_described(outputs))
+    frozen, zeros = _stripped(model, example)
     run = client.get_run(run_id)
-    with quiet_mlflow(), uncollected(), _unchecked(), _untraced(), tempfile.TemporaryDirectory() as folder:
+    with _spared(), tempfile.TemporaryDirectory() as folder:
         weights, local = Path(folder, WEIGHTS_FILE), Path(folder, MODEL_NAME)
         digests = {WEIGHTS_DIGEST: _write_weights(frozen, weights), **_digest_of_config(client, run)}
         logged = client.create_logged_model(
             run.info.experiment_id, name=MODEL_NAME, source_run_id=run_id, params=digests
         )
         try:
-            mlflow_pytorch().save_model(
-                frozen,
-                str(local),
-                mlflow_model=Model(
-                    artifact_path=logged.artifact_location,
-                    run_id=run_id,
-                    model_id=logged.model_id,
-                    metadata=dict(statement),
-                ),
-                signature=signature,
-                input_example=zeros,
-                # Given, for otherwise MLflow starts a process that loads the model to infer them.
-                pip_requirements=[f"torch=={version('torch').split('+')[0]}"],
-                serialization_format="pt2",
+            described = Model(
+                artifact_path=logged.artifact_location,
+                run_id=run_id,
+                model_id=logged.model_id,
+                metadata=dict(statement),
             )
+            _save(frozen, zeros, local, described)
             weights.replace(local / WEIGHTS_FILE)
             # it names the logged model, so it is there after that
             client.log_model_params(
@@ -135,6 +120,65 @@ def log_model(
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
     return str(logged.model_id)
+
+
+def try_model(model: nn.Module, example: AnyArray) -> None:
+    """Write ``model`` as :func:`log_model` does, to nowhere, so that what cannot be written is not trained.
+
+    It takes a second where it is a process's first, a tenth of one later: what it imports stays.
+
+    Args:
+        model: see :func:`log_model`.
+        example: see :func:`log_model`.
+
+    Raises:
+        UserError: if ``torch.export`` does not make a program of the model.
+        ValueError: when ``example`` has no batch dimension.
+    """
+    frozen, zeros = _stripped(model, example)
+    with _spared(), tempfile.TemporaryDirectory() as folder:
+        try:
+            _save(frozen, zeros, Path(folder, MODEL_NAME), Model())
+        except OSError:
+            raise
+        except Exception as error:  # torch.export has no class of its own for them
+            said = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(
+                f"tracking.log_model: {type(model).__name__} cannot be exported ({said[:200]}); write its "
+                "forward() without control flow on values, or set tracking.log_model=false"
+            ) from error
+
+
+def _stripped(model: nn.Module, example: AnyArray) -> tuple[nn.Module, AnyArray]:
+    """Return a copy to write and an input of zeros in the example's place."""
+    if example.ndim < 1:
+        raise ValueError(f"example: need a batch (B, ...), got shape {example.shape}")
+    frozen = copy.deepcopy(model).cpu().eval()
+    frozen.zero_grad(set_to_none=True)
+    # torch.export takes a dimension of size 1 for a constant, hence two.
+    return frozen, np.zeros((2, *example.shape[1:]), example.dtype)
+
+
+def _save(frozen: nn.Module, zeros: AnyArray, folder: Path, described: Model) -> None:
+    with torch.no_grad():
+        outputs = frozen(torch.from_numpy(zeros)).numpy()
+    mlflow_pytorch().save_model(
+        frozen,
+        str(folder),
+        mlflow_model=described,
+        signature=ModelSignature(inputs=_described(zeros), outputs=_described(outputs)),
+        input_example=zeros,
+        # Given, for otherwise MLflow starts a process that loads the model to infer them.
+        pip_requirements=[f"torch=={version('torch').split('+')[0]}"],
+        serialization_format="pt2",
+    )
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Write a model without noise, checks that find nothing, and the names of this machine's folders."""
+    with quiet_mlflow(), uncollected(), _unchecked(), _untraced():
+        yield
 
 
 def _described(batch: AnyArray) -> Schema:

@@ -14,6 +14,7 @@ def test_a_curve_has_every_round_and_the_last_word_on_one_that_was_written_twice
     logger = start()
     for number, value in ((1, 3.0), (2, 9.0), (2, 2.0)):
         logger.log_round(RoundResult(number, {"m": value}))
+        logger.flush()  # a round is written twice by two processes, not in one call
     logger.finish()
     found = curves_of(tracking_uri, {logger.run_id: ["m", "never"]})
     assert found == {logger.run_id: {"m": {1: 3.0, 2: 2.0}, "never": {}}}

@@ -333,6 +333,8 @@ def test_a_store_that_fails_for_a_moment_loses_no_round(start, client, monkeypat
 
     monkeypatch.setattr(type(run._client), "log_batch", sometimes)
     run.log_round(RoundResult(1, {"m": 1.0}))
+    with pytest.raises(MlflowException, match="database is locked"):
+        run.flush()
     broken[0] = False
     run.log_round(RoundResult(2, {"m": 2.0}))
     run.finish()
@@ -345,6 +347,7 @@ def test_an_infinite_epsilon_is_a_tag_even_where_the_store_failed_when_it_was_wr
 ):
     run = start(tags=EPSILON_SO_FAR)
     run.log_round(RoundResult(1, {}, epsilon=2.0000001))
+    run.flush()
     assert client.get_run(run.run_id).data.tags["epsilon"] == "2.00001"
 
     def broken(self, *arguments, **named):
@@ -353,6 +356,8 @@ def test_an_infinite_epsilon_is_a_tag_even_where_the_store_failed_when_it_was_wr
     with monkeypatch.context() as patched:
         patched.setattr(type(run._client), "log_batch", broken)
         run.log_round(RoundResult(2, {}, epsilon=math.inf))
+        with pytest.raises(MlflowException, match="database is locked"):
+            run.flush()
     run.log_figures({"other": 1.0})
     data = client.get_run(run.run_id).data
     assert (data.tags["epsilon"], data.metrics["epsilon"]) == ("inf", 2.0000001)
@@ -385,6 +390,7 @@ def test_finish_raises_when_rounds_cannot_be_written(start, client, monkeypatch)
         with pytest.raises(MlflowException, match="disk full"):
             run.finish()
     assert client.get_run(run.run_id).info.end_time is not None
+    assert client.get_run(run.run_id).info.status == "FAILED"
 
 
 def test_a_round_is_one_call(start, monkeypatch):
@@ -392,6 +398,7 @@ def test_a_round_is_one_call(start, monkeypatch):
     calls = []
     monkeypatch.setattr(type(run._client), "log_batch", lambda self, *a, **k: calls.append(k))
     run.log_round(FULL)
+    run.flush()
     assert len(calls) == 1
     monkeypatch.undo()
     run.finish()

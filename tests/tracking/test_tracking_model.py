@@ -2,6 +2,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 from fedpriv.errors import UserError
 from fedpriv.tracking import model_loading
+from fedpriv.tracking.model_artifact import try_model
 from fedpriv.tracking.model_loading import load_model
 
 STATEMENT = {"epsilon": 2.5, "delta": 1e-5, "unit": "sample", "data": "synthetic_eyes"}
@@ -149,11 +151,31 @@ def test_example_without_a_batch_is_refused(start):
         run.log_model(_network(), np.float32(1.0).reshape(()), STATEMENT)
 
 
-def test_model_that_cannot_be_exported_is_marked_failed(start, client):
-    class Branches(nn.Module):
-        def forward(self, inputs):
-            return inputs if inputs.sum().item() > 0 else -inputs
+class Branches(nn.Module):
+    def forward(self, inputs):
+        return inputs if inputs.sum().item() > 0 else -inputs
 
+
+def test_a_model_that_cannot_be_exported_is_refused_before_it_is_trained():
+    with pytest.raises(
+        UserError, match=r"tracking\.log_model: Branches cannot be exported .*log_model=false"
+    ):
+        try_model(Branches(), np.zeros((2, 3), np.float32))
+
+
+def test_a_model_that_is_tried_is_left_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = _network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = torch.get_rng_state()
+    try_model(model, np.full((1, 1, 12, 20), SENTINEL, np.float32))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_cannot_be_exported_is_marked_failed(start, client):
     with start() as run, pytest.raises(Exception, match=r"[Dd]ata-dependent"):
         run.log_model(Branches(), np.zeros((2, 3), np.float32), {})
     experiment = client.get_run(run.run_id).info.experiment_id
