@@ -261,6 +261,7 @@ def register_final(config: RunConfig, tracker: Any) -> str | None:
         return None
     from fedpriv.tracking.registry import register
 
+    tracker.flush()  # what is registered states what the run's tags say
     return register(tracker.uri, tracker.run_id, config.tracking.register, ended=False).name
 
 

@@ -1,5 +1,6 @@
 """One federated run, written to MLflow."""
 
+import hashlib
 import logging
 import shlex
 import tempfile
@@ -22,7 +23,7 @@ from fedpriv.privacy.audit_verdict import Verdict
 from fedpriv.privacy.rounded import at_most
 from fedpriv.results import RoundResult
 from fedpriv.tracking.figure_files import save_picture
-from fedpriv.tracking.model_artifact import log_model, try_model
+from fedpriv.tracking.model_artifact import CONFIG_DIGEST, CONFIG_FILE, log_model, try_model
 from fedpriv.tracking.outbox import Outbox
 from fedpriv.tracking.params import TAG_LENGTH, batches, clean_name, config_hash, cut, flatten
 from fedpriv.tracking.plain_yaml import plain_text
@@ -50,8 +51,8 @@ class RunLogger:
         Metrics of a round are written at step = round number.
         A store that fails for a moment loses nothing: rounds are kept and written with the next
         call; :meth:`finish` raises if they cannot be.
-        Rounds are written by a thread (:mod:`fedpriv.tracking.outbox`) while the next is trained; every
-        other call waits for it first.
+        Metrics and tags are written by a thread (:mod:`fedpriv.tracking.outbox`) while the run goes on;
+        :meth:`flush` and :meth:`finish` wait for it.
 
     As a context manager it finishes the run: FINISHED, or FAILED with the tag ``failure`` after an
     exception, or KILLED after ``KeyboardInterrupt`` or ``SystemExit``. Not for use from two threads.
@@ -104,8 +105,8 @@ class RunLogger:
         """Create a run, or take over the one of this ``key``, and write what identifies it.
 
         Writes the flattened configuration as parameters, all of it as artifact ``config.yaml``,
-        and the tags ``git_commit``, ``seed``, ``config_hash``, ``overrides``, ``log_dir``,
-        ``<library>_version`` and ``tags``.
+        and the tags ``git_commit``, ``seed``, ``config_hash``, ``config_sha256`` (of that file),
+        ``overrides``, ``log_dir``, ``<library>_version`` and ``tags``.
 
         Args:
             uri: see :func:`fedpriv.tracking.store.locate`; None is ``mlflow.db`` in the working folder.
@@ -128,12 +129,13 @@ class RunLogger:
         plain, secrets = hide_secrets(config)
         location = locate(uri, artifact_root)
         client, experiment_id = open_experiment(location, experiment)
-        commit = git_commit()
+        commit, text = git_commit(), plain_text(plain)
         written = {
             "git_commit": commit,
             "mlflow.source.git.commit": commit,
             "seed": str(seed),
             "config_hash": config_hash(plain),
+            CONFIG_DIGEST: hashlib.sha256(text.encode()).hexdigest(),
             "overrides": shlex.join(hide_in_override(text, secrets) for text in overrides),
             **library_versions(),
             **({} if log_dir is None else {"log_dir": str(log_dir)}),
@@ -154,8 +156,7 @@ class RunLogger:
             missing = [Param(name, value) for name, value in params.items() if name not in run.data.params]
             for batch in batches(missing):
                 client.log_batch(logger.run_id, params=batch)
-            text = plain_text(plain)
-            client.log_text(logger.run_id, text, "config.yaml")
+            client.log_text(logger.run_id, text, CONFIG_FILE)
         except BaseException:
             client.set_terminated(logger.run_id, "FAILED")
             raise
@@ -193,24 +194,22 @@ class RunLogger:
 
     def tag(self, name: str, text: str) -> None:
         """Set a tag of the run."""
-        self._outbox.settle()
-        with uninterrupted():
-            self._client.set_tag(self.run_id, clean_name(name), _tag_text(text, self._secrets))
+        self._outbox.put([], {clean_name(name): _tag_text(text, self._secrets)})
 
     def log_round(self, result: RoundResult) -> None:
-        """Have one round written at step ``result.number``; see :func:`round_metrics` for the names.
+        """Write one round at step ``result.number``; see :func:`round_metrics` for the names.
 
-        Its epsilon is the tag ``epsilon`` too, see :meth:`log_epsilon`. :meth:`flush` waits for it.
+        Its epsilon is the tag ``epsilon`` too, see :meth:`log_epsilon`.
         """
         self._last_step = max(self._last_step, result.number)
         tags = {} if result.epsilon is None else {"epsilon": at_most(result.epsilon, digits=6)}
-        self._outbox.put(_metrics(round_metrics(result), result.number), tags)
+        self._log_metrics(round_metrics(result), result.number, tags)
 
     def flush(self) -> None:
-        """Wait until every round is written.
+        """Wait until all metrics and tags are in the store.
 
         Raises:
-            MlflowException: when the store refuses one; it is kept.
+            MlflowException: when it refuses one; it is kept.
         """
         self._outbox.flush()
 
@@ -272,7 +271,6 @@ class RunLogger:
 
     def log_picture(self, picture: Image.Image | Figure, name: str) -> None:
         """Write a picture as artifact ``pictures/<name>.png`` (figures at 150 dots per inch)."""
-        self._outbox.settle()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{clean_name(name.removesuffix('.png')).replace('/', '_')}.png")
             save_picture(picture, path)
@@ -355,7 +353,6 @@ class RunLogger:
         self, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None
     ) -> None:
         self._outbox.put(_metrics(metrics, step), tags)
-        self._outbox.settle()
 
     def _refused(self, step: int, error: MlflowException) -> None:
         reason = hide_in_text(str(error).partition("\n")[0], self._secrets)[:200]

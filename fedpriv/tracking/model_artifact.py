@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Run
-from mlflow.exceptions import MlflowException
+from mlflow.entities import LoggedModelOutput
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import Schema, TensorSpec
@@ -23,8 +21,6 @@ from mlflow.utils import environment
 from torch import fx, nn
 
 from fedpriv.errors import UserError
-from fedpriv.tracking.params import config_hash
-from fedpriv.tracking.plain_yaml import read_plain
 from fedpriv.tracking.quiet import mlflow_pytorch, quiet_mlflow
 from fedpriv.tracking.uncollected import uncollected
 from fedpriv.types import AnyArray
@@ -42,10 +38,7 @@ DESCRIPTION_DIGEST = "mlmodel_sha256"
 CONFIG_FILE = "config.yaml"
 """Of the run: the settings, by which its model is built again."""
 CONFIG_DIGEST = "config_sha256"
-"""Likewise of the run's :data:`CONFIG_FILE`; not there where that was not what the run was started with."""
-
-_MOST_CONFIG = 2**20
-_log = logging.getLogger("fedpriv")
+"""Likewise of the run's :data:`CONFIG_FILE`; a tag of the run since its start, too."""
 
 
 def log_model(
@@ -68,8 +61,9 @@ def log_model(
         a person's image must not travel with a model.
         The stored model loads with ``MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false``: no object in it
         needs more than torch's restricted reader of tensors.
-        The SHA-256 of the weights, of ``MLmodel`` and of the run's ``config.yaml`` are kept in MLflow's
-        database, so that who may write to the artifacts alone changes none of them unnoticed.
+        The SHA-256 of the weights, of ``MLmodel`` and of the ``config.yaml`` that the run was started with
+        are kept in MLflow's database, so that who may write to the artifacts alone changes none of them
+        unnoticed.
         The program holds no tracebacks, which name this machine's folders, if torch can leave them out
         (2.13 can).
 
@@ -94,9 +88,10 @@ def log_model(
     """
     frozen, zeros = _stripped(model, example)
     run = client.get_run(run_id)
+    started_with = {name: text for name, text in run.data.tags.items() if name == CONFIG_DIGEST}
     with _spared(), tempfile.TemporaryDirectory() as folder:
         weights, local = Path(folder, WEIGHTS_FILE), Path(folder, MODEL_NAME)
-        digests = {WEIGHTS_DIGEST: _write_weights(frozen, weights), **_digest_of_config(client, run)}
+        digests = {WEIGHTS_DIGEST: _write_weights(frozen, weights), **started_with}
         logged = client.create_logged_model(
             run.info.experiment_id, name=MODEL_NAME, source_run_id=run_id, params=digests
         )
@@ -196,26 +191,6 @@ def digest_of(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_config(client: MlflowClient, run: Run) -> dict[str, str]:
-    """Return the digest of the run's settings in the store, {} where they are not those of its start.
-
-    They may have lain there for the hours of a training: the hash of them is in the database since.
-    """
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(client.download_artifacts(run.info.run_id, CONFIG_FILE, folder))
-            if config_hash(read_plain(path, _MOST_CONFIG)) == run.data.tags.get("config_hash"):
-                return {CONFIG_DIGEST: digest_of(path)}
-    except (MlflowException, OSError, ValueError, TypeError, AttributeError):
-        pass  # damaged in as many ways as there are
-    _log.warning(
-        "MLflow run %s: its %s is missing or was altered; its model will not be loaded from there",
-        run.info.run_id,
-        CONFIG_FILE,
-    )
-    return {}
 
 
 @contextmanager

@@ -103,8 +103,8 @@ def load_model(uri: str | None, run_id: str, location: str | None = None) -> Log
         described = read_description(client, model, run)
         if CONFIG_DIGEST not in model.params:
             raise UserError(
-                f"run_id={run_id}: its {CONFIG_FILE} was altered before its model was logged, or the model "
-                "is an earlier fedpriv's; name the run's output folder, or run it again"
+                f"run_id={run_id}: its model is an earlier fedpriv's, which kept no digest of {CONFIG_FILE}; "
+                "name the run's output folder, or run it again"
             )
         store = _Store(place.uri, folder, run_id)
         path = store.fetched(

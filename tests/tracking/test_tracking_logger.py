@@ -359,6 +359,7 @@ def test_an_infinite_epsilon_is_a_tag_even_where_the_store_failed_when_it_was_wr
         with pytest.raises(MlflowException, match="database is locked"):
             run.flush()
     run.log_figures({"other": 1.0})
+    run.flush()
     data = client.get_run(run.run_id).data
     assert (data.tags["epsilon"], data.metrics["epsilon"]) == ("inf", 2.0000001)
     assert data.tags["epsilon_is"] == EPSILON_SO_FAR["epsilon_is"]

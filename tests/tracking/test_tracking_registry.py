@@ -1,7 +1,9 @@
+import hashlib
 import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -308,15 +310,19 @@ def test_another_programs_model_is_not_registered(start, tracking_uri, client):
         register(tracking_uri, run.run_id, "foreign")
 
 
-def test_settings_that_were_altered_while_a_run_was_under_way_are_noticed(
-    start, tracking_uri, client, caplog
-):
+def test_settings_that_were_altered_while_a_run_was_under_way_are_noticed(start, tracking_uri, client):
     with start(CONFIG) as run:
         client.log_text(run.run_id, "task: {_target_: other}\n", "config.yaml")
         run.log_model(nn.Linear(3, 2), np.zeros((1, 3), np.float32), OPEN)
-    assert "its config.yaml is missing or was altered" in caplog.text
-    with pytest.raises(UserError, match=r"its config\.yaml was altered before its model was logged"):
+    with pytest.raises(UserError, match=r"its config\.yaml is missing, damaged or not what"):
         load_model(tracking_uri, run.run_id)
+
+
+def test_the_digest_of_the_settings_is_that_of_the_file_and_stands_since_the_start(start, client, tmp_path):
+    with start({"group": {"name": "Zo\u00eb", "value": 1.5}}) as run:
+        tags = client.get_run(run.run_id).data.tags
+    path = client.download_artifacts(run.run_id, "config.yaml", str(tmp_path))
+    assert tags["config_sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def test_a_run_that_was_deleted_is_neither_registered_nor_loaded(logged, tracking_uri, client):
