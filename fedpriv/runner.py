@@ -193,7 +193,7 @@ def _execute(
                 checkpoint.note(record)
             trainer = build_trainer(text, nursery)
             if tracker is not None and keeps_model(config):
-                # worker processes are still importing, so that this costs no time
+                # now, for worker processes, where there are any, are still importing
                 tracker.try_model(backbone, task.example(test))
             if snapshot is not None and checkpoint is not None:
                 snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)

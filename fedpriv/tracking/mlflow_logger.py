@@ -36,9 +36,13 @@ from fedpriv.types import AnyArray, Metrics
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
-EPSILON_SO_FAR = {"epsilon_is": "of the last closed round; what was released since is not in it"}
+EPSILON_SO_FAR = {
+    "epsilon_is": "of the last round that is written here; what was released since is not in it"
+}
 """Tag of a private run from its start; stays where its process was killed."""
 _EPSILON_WHOLE = {"epsilon_is": "of the whole run"}
+PATIENCE_S = 5.0
+"""For how long a run that has failed waits for its store."""
 _log = logging.getLogger("fedpriv")
 
 
@@ -187,7 +191,8 @@ class RunLogger:
 
     def rounds(self) -> set[int]:
         """Return the rounds that the store has; each was written whole, at once."""
-        self._outbox.settle()
+        with suppress(MlflowException):  # was said, and is written again
+            self._outbox.flush()
         # every round writes this one, whatever else it measured
         history = self._client.get_metric_history(self.run_id, "clients_failed")
         return {metric.step for metric in history}
@@ -274,8 +279,7 @@ class RunLogger:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{clean_name(name.removesuffix('.png')).replace('/', '_')}.png")
             save_picture(picture, path)
-            with uninterrupted():
-                self._client.log_artifact(self.run_id, str(path), "pictures")
+            self._outbox.do(lambda: self._client.log_artifact(self.run_id, str(path), "pictures"))
 
     def try_model(self, model: nn.Module, example: AnyArray) -> None:
         """Refuse, before it is trained, a model that :meth:`log_model` could not write.
@@ -291,44 +295,59 @@ class RunLogger:
         Returns:
             The logged model's id.
         """
-        self._outbox.settle()
         return log_model(self._client, self.run_id, model, example, statement, self._last_step)
 
     def finish(self, status: Status = "FINISHED", summary: Metrics | None = None) -> None:
         """Write ``summary`` at the last round's step and end the run; a second call does nothing.
 
         Raises:
-            MlflowException: when the store refuses what is still to be written.
+            MlflowException: when the store refuses what is still to be written; the run is FAILED then.
         """
         if not self._open:
             return
         if summary:
             self._log_metrics(finite(summary), self._last_step)
-        self._open = False
         try:
             self._outbox.flush()
-        except BaseException:
-            status = "FAILED" if status == "FINISHED" else status
+            self._outbox.do(lambda: self._client.set_terminated(self.run_id, status))
+        except BaseException as error:
+            self.fail(error)
             raise
-        finally:
-            self._outbox.close()
-            with uninterrupted():
-                self._client.set_terminated(self.run_id, status)
+        self._open = False
+        self._outbox.close()
 
     def fail(self, error: BaseException) -> None:
         """End the run as FAILED (KILLED when interrupted) with the tag ``failure``.
 
-        The tag holds the exception's class and the first line of its text, secrets hidden.
+        The tag holds the exception's class and the first line of its text, secrets hidden. A store that does
+        not answer within :data:`PATIENCE_S`, all calls together, is only said: what ended the run must
+        be heard of, and ``fedpriv resume`` writes what is missing.
         """
         if not self._open:
             return
+        self._open = False
         first_line = next(iter(str(error).splitlines()), "")
         text = _tag_text(f"{type(error).__name__}: {first_line}", self._secrets)
-        with suppress(Exception):  # what broke is not what the run failed of
-            self._outbox.settle()
-        with uninterrupted():
-            self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
-        self.finish("KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED")
+        status = "KILLED" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "FAILED"
+
+        def end() -> None:
+            try:
+                self._client.log_batch(self.run_id, tags=[RunTag("failure", text)])
+            finally:
+                self._client.set_terminated(self.run_id, status)
+
+        with uninterrupted():  # a second Ctrl-C must not leave the run open
+            try:
+                self._outbox.do(end, PATIENCE_S)
+            except Exception as second:
+                reason = hide_in_text(str(second).partition("\n")[0], self._secrets)[:200]
+                _log.warning(
+                    "MLflow run %s may lack its last rounds and that it is %s: %s",
+                    self.run_id,
+                    status,
+                    reason,
+                )
+            self._outbox.close()
 
     def __enter__(self) -> "RunLogger":
         """Return itself."""
@@ -343,18 +362,15 @@ class RunLogger:
         """Finish the run; an exception of the block stays the one that is raised."""
         if error is None:
             self.finish()
-            return
-        try:
+        else:
             self.fail(error)
-        except Exception as second:
-            _log.warning("MLflow run %s could not be marked as failed: %s", self.run_id, second)
 
     def _log_metrics(
         self, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None
     ) -> None:
         self._outbox.put(_metrics(metrics, step), tags)
 
-    def _refused(self, step: int, error: MlflowException) -> None:
+    def _refused(self, step: int, error: Exception) -> None:
         reason = hide_in_text(str(error).partition("\n")[0], self._secrets)[:200]
         _log.warning("MLflow did not take step %d, kept for the next call: %s", step, reason)
 

@@ -73,7 +73,7 @@ def test_a_value_of_the_last_round_counts():
         ({"epsilon": "inf"}, {"epsilon": 2.98}, "∞"),  # the metric keeps the last finite one
         ({"epsilon": "5"}, {"epsilon": 2.98}, "5"),
         ({"epsilon": "much"}, {}, "not stated"),
-        ({"epsilon": "3", "epsilon_is": "of the last closed round; ..."}, {}, "3 so far"),
+        ({"epsilon": "3", "epsilon_is": "of the last round that is written here; ..."}, {}, "3 so far"),
     ],
 )
 def test_epsilon_is_what_the_run_states_rounded_up_and_infinite_stays_infinite(tags, metrics, text):

@@ -18,7 +18,7 @@ from fedpriv.watch import Watch
 
 SAMPLE = ("privacy=dp_sgd", "privacy.epsilon=6", "training.batch_size=8")
 CLIENT = ("privacy=client_level", "secure=bfv", "privacy.epsilon=null", "federation.cohort=2")
-SO_FAR = "of the last closed round; what was released since is not in it"
+SO_FAR = "of the last round that is written here; what was released since is not in it"
 WHOLE = "of the whole run"
 
 

@@ -1,5 +1,7 @@
 import itertools
 import math
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import fedpriv
 from fedpriv.errors import UserError
 from fedpriv.privacy.accounting import Spent
 from fedpriv.results import RoundResult
+from fedpriv.tracking import mlflow_logger
 from fedpriv.tracking.abandoned import end_abandoned
 from fedpriv.tracking.mlflow_logger import EPSILON_SO_FAR, RunLogger
 from fedpriv.tracking.round_metrics import round_metrics
@@ -423,3 +426,66 @@ def test_pictures_come_back_as_they_were(start, client, tmp_path):
 def test_an_adaptive_clipping_norm_is_written_with_what_moved_it():
     named = round_metrics(RoundResult(3, {}, clipping_norm=0.25, within_norm=-0.125))
     assert (named["clipping_norm"], named["within_clipping_norm"]) == (0.25, -0.125)
+
+
+def _slow(monkeypatch, run, name="log_batch"):
+    """Let the store answer from the moment that the returned event is set."""
+    opened, real = threading.Event(), getattr(type(run._client), name)
+
+    def slow(self, *arguments, **named):
+        assert opened.wait(60)
+        return real(self, *arguments, **named)
+
+    monkeypatch.setattr(type(run._client), name, slow)
+    return opened
+
+
+def test_a_run_that_fails_waits_for_an_absent_store_no_longer_than_its_patience(
+    start, client, monkeypatch, caplog
+):
+    run = start()
+    monkeypatch.setattr(mlflow_logger, "PATIENCE_S", 0.05)
+    opened = _slow(monkeypatch, run)
+    run.log_round(RoundResult(1, {"m": 1.0}))
+    run.fail(RuntimeError("planted"))
+    assert f"MLflow run {run.run_id} may lack its last rounds and that it is FAILED" in caplog.text
+    assert client.get_run(run.run_id).info.status == "RUNNING"
+    opened.set()
+
+
+@pytest.mark.parametrize("name", ["log_batch", "set_terminated"])
+def test_an_interrupt_while_the_end_waits_for_the_store_leaves_a_killed_run(start, client, monkeypatch, name):
+    run = start()
+    opened = _slow(monkeypatch, run, name)
+    run.log_round(RoundResult(1, {"m": 1.0}))
+
+    def interrupt(*_):
+        threading.Timer(0.2, opened.set).start()
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.finish()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    found = client.get_run(run.run_id)
+    assert found.info.status == "KILLED"
+    assert found.data.tags["failure"].startswith("KeyboardInterrupt")
+    assert found.data.metrics["m"] == 1.0
+
+
+def test_a_run_that_was_cut_off_claims_no_round_that_is_not_written(start, client, monkeypatch):
+    run = start(tags=EPSILON_SO_FAR)
+    run.log_round(RoundResult(1, {}, epsilon=1.0))
+    run.flush()
+    opened = _slow(monkeypatch, run)
+    run.log_round(RoundResult(2, {}, epsilon=2.0))
+    tags = client.get_run(run.run_id).data.tags
+    assert (tags["epsilon"], tags["epsilon_is"].partition(";")[0]) == (
+        "1",
+        "of the last round that is written here",
+    )
+    opened.set()
+    run.finish()
