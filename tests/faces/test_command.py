@@ -245,7 +245,11 @@ def test_identification_on_orl_is_that_of_plaintext_query_for_query(model, real_
     embedder = load_embedder(str(model))
     gallery = embedder.read([orl / name / "1.pgm" for name in unseen])
     probes = embedder.read([orl / name / f"{image}.pgm" for name in unseen for image in range(2, 11)])
-    expected = [unseen[index] for index in (probes @ gallery.T).argmax(axis=1)]
+    scores = probes @ gallery.T
+    expected = [unseen[index] for index in scores.argmax(axis=1)]
+    # the flooding may swap scores that are nearer than 0.01, 6 deviations of the difference of two
+    allowed = [{unseen[index] for index in np.flatnonzero(row > row.max() - 0.01)} for row in scores]
+    assert sum(len(each) == 1 for each in allowed) > 80
     right = [name for name in unseen for _ in range(2, 11)]
     assert np.mean([one == other for one, other in zip(expected, right, strict=True)]) > 0.6
     serve = ("serve", "--public", "keys-faces/public.key", "--dimension", 16)
@@ -257,22 +261,22 @@ def test_identification_on_orl_is_that_of_plaintext_query_for_query(model, real_
         keyholder = ("keyholder", "--threshold", "-1")
         with service(*keyholder, folder=tmp_path) as (holder, _):
             plain = Asking(tmp_path / "faces-caller", server, holder, plain_probe=True)
-            assert [plain.identify(probe).name for probe in probes] == expected
             hidden = Asking(tmp_path / "faces-caller", server, holder)
-            assert [hidden.identify(probe).name for probe in probes] == expected
+            for asking in (plain, hidden):
+                for probe, names in zip(probes, allowed, strict=True):
+                    assert asking.identify(probe).name in names
             pictures = [orl / "s40" / "10.pgm", orl / "s31" / "2.pgm"]
             said = fedpriv(
                 *("faces", "identify", *pictures, *options, "--keyholder", holder, "--json"), folder=tmp_path
             )
             names = [json.loads(line)["name"] for line in said.splitlines()]
-            assert names == [expected[-1], expected[0]]
+            assert names[0] in allowed[-1]
+            assert names[1] in allowed[0]
         said = fedpriv(
             *("faces", "identify", *pictures, *options, "--keyholder", holder), folder=tmp_path, status=2
         )
         assert said == f"fedpriv: {holder}: cannot be reached (Connection refused); is the service running?\n"
     assert '"event": "stopped"' in (tmp_path / "serve.log").read_text()
-    scores = np.sort(probes @ gallery.T, axis=1)
-    assert (scores[:, -1] - scores[:, -2]).min() > 0  # no ties that would make the comparison arbitrary
 
 
 @pytest.mark.slow

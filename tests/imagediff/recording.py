@@ -14,7 +14,7 @@ class RecordingProxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._seen: list[bytes] = []
-        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
 
     @property
     def bytes(self) -> bytes:
@@ -22,10 +22,12 @@ class RecordingProxy:
         return b"".join(self._seen)
 
     def __enter__(self) -> "RecordingProxy":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(10)
         self._listening.close()
 
     def _accept(self) -> None:
@@ -34,9 +36,15 @@ class RecordingProxy:
                 inner, _ = self._listening.accept()
             except OSError:
                 return
-            outer = socket.create_connection(self._upstream)
-            for one, other in ((inner, outer), (outer, inner)):
-                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+            threading.Thread(target=self._serve, args=(inner,), daemon=True).start()
+
+    def _serve(self, inner: socket.socket) -> None:
+        # closed by who passes on, or whoever collects them would warn in the middle of another test
+        with inner, socket.create_connection(self._upstream) as outer:
+            back = threading.Thread(target=self._pass, args=(outer, inner), daemon=True)
+            back.start()
+            self._pass(inner, outer)
+            back.join()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
         try:

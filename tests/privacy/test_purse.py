@@ -33,9 +33,11 @@ def count(ledger):
 
 
 def test_guarantee_a_block_is_left_only_when_its_charge_is_on_disk(ledger, monkeypatch):
-    charge, order = Ledger.charge, []
+    charge, order, computed = Ledger.charge, [], threading.Event()
 
     def slow(self, charges, judge):
+        # not before the block is through, however slow the machine is; then late enough to be overtaken
+        computed.wait(30)
         time.sleep(0.05)
         charge(self, charges, judge)
         order.append("on disk")
@@ -43,6 +45,7 @@ def test_guarantee_a_block_is_left_only_when_its_charge_is_on_disk(ledger, monke
     monkeypatch.setattr(Ledger, "charge", slow)
     with Purse(ledger, "run", DELTA, "x").paying(share(1), ROUND, 1):
         order.append("computed")
+        computed.set()
     order.append("handed on")
     assert order == ["computed", "on disk", "handed on"]
     assert ledger.spent(share(1), DELTA).epsilon > 0

@@ -148,7 +148,9 @@ def test_guarantee_augmentation_is_drawn_by_the_mechanism_anew_in_every_step_and
     )
     assert torch.equal(flattened[0], flattened[1])
     others = flattened[1:].flatten()
-    assert len(others.unique()) == len(others)
+    # the smallest part has 4 numbers; by chance two of the 128, of 24 bits, are equal in one run of 4,000,
+    # and four such pairs in one of 1e16
+    assert len(others.unique()) > len(others) - 4
     assert 0.0 <= float(others.min()) < 0.1 < 0.9 < float(others.max()) <= 1.0
 
 

@@ -75,10 +75,11 @@ def test_opened_numbers_are_the_score_times_such_a_factor_and_no_two_alike(keys,
     y = opened(keys, crowd.accepted(np.array([1.0, 0.0]), 0.5))
     for slots, reached in ((slice(0, None, 2), -0.2), (slice(1, None, 2), 0.4)):
         ratio = y[slots] / reached
-        assert (ratio > 0.2).all()
-        # r below 1 comes from encoding, whose error of 0.2 is stated
+        # r below 1 comes from encoding, whose error has a deviation of 0.2: below 0 one run in 300,000 has it
+        assert (ratio > 0).all()
         assert distance_to_uniform(np.clip(np.log2(ratio) / 16, 0, 1)) < 0.08
-        assert len(np.unique(np.round(ratio, 6))) == len(ratio)
+        # 2,048 of them lie within 0.5 of the next 17 times by chance; factors that serve two slots, 350 times
+        assert np.sum(np.diff(np.sort(ratio[ratio > 1000])) < 0.5) < 70
 
 
 def test_no_score_can_be_tested_by_dividing_by_it(keys, crowd):
@@ -109,8 +110,8 @@ def distance_between(first, second):
 
 
 def test_the_probe_is_not_rebuilt_from_the_people_not_asked_about(keys, tmp_path):
-    """A regression of what is opened on the templates, which the key holder has."""
-    dim, random = 16, np.random.default_rng(0)
+    """A regression of what four questions open on the templates, which the key holder has."""
+    dim, random = 24, np.random.default_rng(0)
     vectors = unit(random.standard_normal((FULL, dim)))
     gallery = Gallery.make(tmp_path / "g", keys.public, dim)
     person = put(keys, gallery, vectors)[0]
@@ -119,12 +120,16 @@ def test_the_probe_is_not_rebuilt_from_the_people_not_asked_about(keys, tmp_path
     found = {}
     with Matcher(gallery) as matcher:
         for kind in ("verify", "accepted"):
-            question = (
+            questions = (
                 matcher.verify(probe, person, 0.5) if kind == "verify" else matcher.accepted(probe, 0.5)
+                for _ in range(4)
             )
-            sizes = np.log2(np.abs(np.delete(opened(keys, question)[:FULL], slot)))
+            sizes = np.mean(
+                [np.log2(np.abs(np.delete(opened(keys, each)[:FULL], slot))) for each in questions], axis=0
+            )
             found[kind] = unit(-others.T @ (sizes - sizes.mean())) @ probe
-    # by chance above 0.8 with a probability of 1e-4; factors without a mask tell it
+    # by chance above 0.8 with a probability of 8e-7 (of an even direction in 24 dimensions a coordinate's
+    # square is Beta(1/2, 23/2)); factors without a mask tell it: 0.97, with a deviation of 0.01
     assert found["verify"] < 0.8 < found["accepted"]
 
 

@@ -172,16 +172,17 @@ def test_a_projection_of_a_long_vector_is_small_no_more_often_than_is_stated(dir
 
 
 def test_what_is_seen_of_a_probe_is_noise_and_two_projections_that_change(keys, template, matcher):
-    found = [claims(keys, matcher.identify(sent(keys, template.vectors[0], keys), 0.5)) for _ in range(4)] + [
+    found = [claims(keys, matcher.identify(sent(keys, template.vectors[0], keys), 0.5)) for _ in range(6)] + [
         claims(keys, matcher.identify(sent(keys, row, keys), 0.5)) for row in template.vectors[1:5]
     ]
     noise = np.array([length.std() for length, _, _ in found])
-    assert noise == pytest.approx(np.full(8, LENGTH_TOLERANCE / 14), rel=0.1)
+    assert noise == pytest.approx(np.full(10, LENGTH_TOLERANCE / 14), rel=0.1)
     for row in (1, 2):
         means = np.array([each[row].mean() for each in found])
         assert np.abs(means).max() < PROJECTION
-        # the same probe four times: were the weights kept, the means would agree to the noise, 0.001
-        assert means[:4].std() > 0.01
+        # the same probe six times: were the weights kept, the means would agree to the noise, 0.001; new
+        # ones, spread as 0.58, do so to 0.01 in one run of 100 million (a ball of 5 dimensions)
+        assert means[:6].std() > 0.01
         assert max(each[row].std() for each in found) < PROJECTION / 80
 
 
