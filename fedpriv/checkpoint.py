@@ -20,6 +20,8 @@ from fedpriv.types import Metrics
 FORMAT = 5
 _RUN, _STATE, _LOCK = "run.json", "state.npz", "lock"
 _LONGEST_RUN = 1 << 22
+_MOST_ARRAYS = 1 << 20
+"""Of a state: one for each client that keeps a head, besides a few."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class Checkpoint:
         try:
             if path.is_fifo():
                 raise self._damaged(_STATE)
-            return from_arrays(read_npz(path))
+            return from_arrays(read_npz(path, _MOST_ARRAYS))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from fedpriv.arrays import not_finite
 from fedpriv.checkpoint import Checkpoint, RunRecord
 from fedpriv.config.instantiate import instantiate
 from fedpriv.config.privacy import build_privacy, sum_plan_of
@@ -56,7 +57,8 @@ def from_run(name: str, tracking_uri: str | None = None) -> SavedModel:
         tracking_uri: the MLflow store; None is the default one.
 
     Raises:
-        UserError: when the store has no such run or model, or the run no model of fedpriv's.
+        UserError: when the store has no such run or model, or the run no model of fedpriv's, or one whose
+            weights are not finite.
     """
     from fedpriv.model_names import is_run_id, names_registered
     from fedpriv.tracking.model_loading import load_model
@@ -96,12 +98,14 @@ def from_checkpoint(folder: Path) -> SavedModel:
     The run's own data are needed, for its images and classes give the model its shape.
 
     Raises:
-        UserError: when there is no checkpoint, it is damaged, or its data are not there or give
-            another model.
+        UserError: when there is no checkpoint, it is damaged, its weights are not finite, or its data are
+            not there or give another model.
     """
     record, snapshot = _read(Checkpoint(folder))
     config = restored(str(folder), record.config)
     model, training, statement = trained_model(folder, config, snapshot)
+    if (name := not_finite({name: value.numpy() for name, value in model.state_dict().items()})) is not None:
+        raise UserError(f"{folder}: its model holds NaN or infinite weights in {name}; choose another run")
     return SavedModel(
         str(folder),
         record.config,

@@ -16,6 +16,7 @@ from fedpriv.errors import UserError
 from fedpriv.relays.constellation import Constellation
 from fedpriv.relays.keys import make_folder
 from fedpriv.relays.namespaces import PORT, Namespaces
+from fedpriv.relays.pinned import pin
 from fedpriv.relays.plan import Address, Layout, Plan
 
 _FOLDER = Path("outputs/relays")
@@ -49,7 +50,10 @@ def _up(arguments: list[str]) -> None:
         "needs root and iproute2, loopback ports without",
     )
     parser.add_argument(
-        "--gaze", metavar="RUN", help="gaze model: output folder, MLflow run id, .npz or models:/NAME/VERSION"
+        "--gaze",
+        metavar="RUN",
+        help="gaze model: output folder, MLflow run id, .npz, models:/NAME/VERSION or NAME@ALIAS; a name is "
+        "looked up once, and that version is served",
     )
     parser.add_argument("--emotion", metavar="RUN", help="emotion model, likewise")
     parser.add_argument(
@@ -60,17 +64,19 @@ def _up(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
     models = tuple(each for each in (options.gaze, options.emotion) if each)
+    pinned = pin(models, options.tracking_uri, options.folder)
     plan = _plan(
         options,
         adversary=options.adversary,
-        models=tuple(str(Path(each).absolute()) if Path(each).exists() else each for each in models),
+        models=tuple(str(Path(e).absolute()) if Path(e).exists() else e for e in pinned.sources),
+        digests=pinned.digests,
         tracking_uri=options.tracking_uri,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the services are ended
     with contextlib.ExitStack() as stack:
         plan, prefix = _apart(plan, stack) if options.namespaces else (plan, None)
         running = stack.enter_context(Constellation(options.folder, plan, prefix))
-        print(_table(running))
+        print("\n".join([_table(running), *pinned.lines]))
         print(
             f"\nfedpriv relays submit IMAGE --folder {options.folder}    asks about a picture\n"
             "Ctrl-C stops all of it.",

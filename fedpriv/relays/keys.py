@@ -74,6 +74,7 @@ def _write(folder: Path, plan: Plan, addresses: Mapping[str, Address]) -> Layout
     server = ModelServerSettings(
         **service(MODEL_SERVER),
         models=plan.models,
+        digests=plan.digests,
         tracking_uri=plan.tracking_uri,
         allow_plain=plan.allow_plain,
     )

@@ -11,6 +11,7 @@ from fedpriv.errors import UserError
 from fedpriv.relays import mac
 from fedpriv.relays.frames import ReplyStream
 from fedpriv.relays.intake import Intake
+from fedpriv.relays.pinned import require_pinned
 from fedpriv.relays.service import (
     FRAMES,
     HANDSHAKE,
@@ -45,7 +46,8 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
     """Return the application.
 
     Raises:
-        UserError: a key, a secret or a model cannot be read, or the settings contradict each other.
+        UserError: a key, a secret or a model cannot be read, a registered model is another than the settings
+            were made with, or they contradict each other.
     """
     if 2 * settings.payload_bytes > settings.http.max_body_bytes:
         raise UserError(
@@ -53,6 +55,7 @@ def build_model_server(settings: ModelServerSettings) -> FastAPI:
         )
     keys = read_secrets(settings.relays_file, mac.KEY_BYTES, MAKE_KEYS)
     models = load_models(settings.models, settings.tracking_uri)
+    require_pinned(models.models, settings.digests)
     offered = tuple(kind for kind in KINDS if kind in models.kinds)
     admission = _admission(settings, tuple(keys), offered)
     assembler = Assembler(_limits(settings))

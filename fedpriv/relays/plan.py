@@ -46,6 +46,7 @@ class Plan:
         tls: every service gets a certificate of an authority made for this constellation.
         clients: how many keys besides the gateway's.
         models: sources of models; the shipped ones without.
+        digests: of registered models among them, by source; see :mod:`fedpriv.relays.pinned`.
         tracking_uri: MLflow store of run ids among them.
         addresses: of every service; free ports on 127.0.0.1 without.
         server: fields of :class:`~fedpriv.relays.settings.ModelServerSettings` to set.
@@ -64,6 +65,7 @@ class Plan:
     tls: bool = False
     clients: int = 1
     models: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
     tracking_uri: str | None = None
     addresses: Mapping[str, Address] | None = None
     server: Mapping[str, Any] = field(default_factory=dict)

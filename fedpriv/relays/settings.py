@@ -41,6 +41,7 @@ class ModelServerSettings(ServiceSettings):
         clients_file: secret by key id (hexadecimal digits).
         relays_file: key by name of relay, in the order that schedules count in.
         models: sources for :func:`fedpriv.serving.defaults.load_models`; the shipped ones without.
+        digests: of registered models among them, by source; one that is another now is refused.
         tracking_uri: MLflow store of run ids among them.
         allow_plain: also answer images sent in clear, for the benchmark's direct path.
         max_skew_s: how far clocks of clients and relays may be off.
@@ -62,6 +63,7 @@ class ModelServerSettings(ServiceSettings):
     clients_file: Path = Path("clients.secret")
     relays_file: Path = Path("relays.secret")
     models: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
     tracking_uri: str | None = None
     allow_plain: bool = False
     max_skew_s: Seconds = 30.0

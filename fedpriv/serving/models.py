@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedpriv.arrays import not_finite
 from fedpriv.data.emotions import EMOTIONS
 from fedpriv.errors import UserError
 from fedpriv.serving.answers import PROBABILITY_DECIMALS, Emotion, Gaze, bounded
@@ -91,8 +92,10 @@ class ServedModel:
             name: np.array(value.detach().numpy(), dtype=np.float32)
             for name, value in module.named_parameters()
         }
-        if not all(np.isfinite(value).all() for value in self.weights.values()):
-            raise UserError(f"{origin.source}: its model holds NaN or infinite weights; choose another run")
+        if (name := not_finite(self.weights)) is not None:
+            raise UserError(
+                f"{origin.source}: its model holds NaN or infinite weights in {name}; choose another run"
+            )
         self.digest = self._digest()
         self.task = task
         self._module = with_quick_pools(module.double().eval().requires_grad_(requires_grad=False))

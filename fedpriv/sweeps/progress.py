@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fedpriv.console.wording import clock_text, number_text, seconds_text
 from fedpriv.sweeps.reports import Report, ReportFile
+from fedpriv.sweeps.table import short
 
 _POLL_S = 0.5
 
@@ -100,12 +101,13 @@ class SweepProgress:
 
     def _line(self, report: Report) -> str:
         done = sum(each.state != "running" for each in self.latest.values())
-        what = " ".join(self._settings.get(report.number, (f"job {report.number}",)))
+        what = " ".join(map(_shown, self._settings.get(report.number, (f"job {report.number}",))))
         if report.state == "finished":
             value = "" if report.value is None else f" {number_text(report.value)}"
             how = f"{report.metric}{value}"
         else:
-            how = f"{report.state}: {report.reason}"
+            # a reason begins with what ended the job, which may be what its state says
+            how = f"{report.state}: {(report.reason or '').removeprefix(f'{report.state.capitalize()}: ')}"
         return f"{done}/{self._total or '?'} | {what} | {how} | {seconds_text(report.seconds)}"
 
     def _render(self) -> RenderableType:
@@ -122,3 +124,9 @@ class SweepProgress:
             Text(f"{clock_text(self._clock() - self._began)}, {time_left} left"),
         )
         return Group(head, Text(" | ".join(f"{count} {state}" for state, count in counts.items())))
+
+
+def _shown(setting: str) -> str:
+    """Return ``name=value`` with the digits that a reader takes in; tables and MLflow have all of them."""
+    name, equals, value = setting.partition("=")
+    return f"{name}{equals}{short(value)}"

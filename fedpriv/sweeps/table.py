@@ -55,7 +55,7 @@ def as_markdown(table: Sequence[Mapping[str, str]]) -> str:
     """Return rows as a table in Markdown."""
     names = _columns(table)
     lines = [names, ["---"] * len(names)]
-    lines += [[_short(row.get(name, "")) for name in names] for row in table]
+    lines += [[short(row.get(name, "")) for name in names] for row in table]
     return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
 
 
@@ -66,7 +66,7 @@ def show(console: Console, table: Sequence[Mapping[str, str]], most: int = 60) -
     for name in names:
         drawn.add_column(Text(name))
     for row in table[:most]:
-        drawn.add_row(*(Text(_short(row.get(name, ""))) for name in names))
+        drawn.add_row(*(Text(short(row.get(name, ""))) for name in names))
     console.print(drawn)
     if len(table) > most:
         console.print(
@@ -80,8 +80,8 @@ def _columns(table: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in names if name not in last] + last
 
 
-def _short(text: str) -> str:
-    """Round what is written with all its digits."""
+def short(text: str) -> str:
+    """Round a number that is written with all its digits; other texts are left as they are."""
     try:
         return number_text(float(text)) if len(text) > 8 and "." in text else text
     except ValueError:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.model import MLMODEL_FILE_NAME
 from torch import Tensor
 
-from fedpriv.arrays import read_npz
+from fedpriv.arrays import not_finite, read_npz
 from fedpriv.errors import UserError
 from fedpriv.tracking.artifact_place import require_own_place
 from fedpriv.tracking.model_artifact import (
@@ -94,7 +94,7 @@ def load_model(uri: str | None, run_id: str, location: str | None = None) -> Log
 
     Raises:
         UserError: when the store has no such run, or the run has no model, or one of another format
-            than :func:`fedpriv.tracking.model_artifact.log_model` writes.
+            than :func:`fedpriv.tracking.model_artifact.log_model` writes, or NaN or infinite weights.
     """
     place = locate(uri)
     client, run = open_run(place, run_id)
@@ -116,12 +116,18 @@ def load_model(uri: str | None, run_id: str, location: str | None = None) -> Log
         )
         try:
             arrays = read_npz(path)
+            unusable = not_finite(arrays)
             weights = {
                 name.removeprefix(WEIGHTS_PREFIX): torch.from_numpy(value.copy())
                 for name, value in arrays.items()
             }
         except Exception as error:  # a foreign file is none in many ways
             raise _damaged(run_id, WEIGHTS_FILE) from error
+    if unusable is not None:
+        raise UserError(
+            f"run_id={run_id}: its model holds NaN or infinite weights in "
+            f"{unusable.removeprefix(WEIGHTS_PREFIX)}; choose another run"
+        )
     return LoggedWeights(described.statement, described.in_shape, described.out_shape, weights, config)
 
 

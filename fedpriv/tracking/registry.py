@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedpriv.errors import UserError
 from fedpriv.model_names import ModelName, check_alias, check_model_name, is_run_id, parse_model_name
@@ -72,7 +73,11 @@ def register(
 
     Guarantee:
         - Runs that register at the same moment get a version each.
-        - A run has one version under a name: registered again it is the same.
+        - A run has one version under a name: registered again it is the same. For SQLite that holds at any
+          moment, for one process at a time registers. A server does not keep others out: of processes that
+          register one run at the same moment each looks again after its own version is made, and takes it
+          back where there is an older one. All return the oldest; the others were there for a moment, their
+          numbers stay unused, and one stays that a process made which was killed before it looked.
 
     Args:
         uri: tracking URI, as for :func:`fedpriv.tracking.store.locate`; the registry is in the same store.
@@ -109,7 +114,7 @@ def register(
         raise UserError(
             f"tracking.uri: {error.strerror or error}; choose a folder you can write to"
         ) from error
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise _refused(name, place, error) from error
     return Registered(
         f"models:/{name}/{version.version}", run_id, version.description or "", dict(version.tags)
@@ -191,22 +196,31 @@ def _version(
     description: str,
     place: Location,
 ) -> ModelVersion:
-    """Return the run's version under this name, made where there is none."""
+    """Return the run's version under this name, the oldest; made where there is none."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    before = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    if before:
-        return client.get_model_version(name, str(before[0].version))  # with its tags
+    if (before := _oldest(client, name, run_id)) is not None:
+        return before
     # a local store resolves models:/ by MLflow's global address, a server admits only what it resolves itself
     source = f"models:/{model.model_id}" if place.database is None else model.artifact_location
     version = client.create_model_version(
         name, source, run_id, dict(tags), description=description, model_id=model.model_id
     )
+    oldest = _oldest(client, name, run_id)
+    if oldest is not None and int(oldest.version) < int(version.version):
+        client.delete_model_version(name, str(version.version))
+        return oldest
     client.set_logged_model_tags(model.model_id, {_VERSIONS_TAG: _with(model, name, version)})
     return version
+
+
+def _oldest(client: MlflowClient, name: str, run_id: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    first = min(found, key=lambda each: int(each.version), default=None)
+    return None if first is None else client.get_model_version(name, str(first.version))  # with its tags
 
 
 def _with(model: LoggedModel, name: str, version: ModelVersion) -> str:
@@ -219,7 +233,7 @@ def _with(model: LoggedModel, name: str, version: ModelVersion) -> str:
     )
 
 
-def _refused(name: str, place: Location, error: MlflowException) -> UserError:
+def _refused(name: str, place: Location, error: MlflowException | SQLAlchemyError) -> UserError:
     reason = hide_in_text(str(error).strip().partition("\n")[0] or type(error).__name__, ())
     return UserError(
         f"models:/{name}: {hide_in_text(place.uri, ())} refuses: {reason[:300]}; check the address"

@@ -237,14 +237,15 @@ def test_weights_that_do_not_fit_are_refused(store):
             refused(load, reason)
 
 
-def test_weights_that_are_no_numbers_are_not_served(store):
+def test_weights_that_are_no_numbers_are_neither_served_nor_measured(store):
     arrays = store.arrays()
     first = next(iter(arrays))
-    store.put_weights(saved(arrays | {first: np.full_like(arrays[first], np.nan)}))
-    entries = store.entries()
-    entries.pop("evaluate", None)  # a run that diverged can be measured
-    for load in entries.values():
-        refused(load, "NaN or infinite weights")
+    for wrong in (np.nan, -np.inf):
+        value = arrays[first].copy()
+        value.flat[-1] = wrong
+        store.put_weights(saved(arrays | {first: value}))
+        for load in store.entries().values():
+            refused(load, f"NaN or infinite weights in {first.removeprefix('weights/')}; choose")
 
 
 def test_a_header_that_claims_more_than_the_file_holds_takes_no_memory(store):

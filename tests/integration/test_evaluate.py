@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
@@ -162,6 +163,21 @@ def test_a_folder_without_a_whole_checkpoint_is_one_line(trained, capsys, tmp_pa
     state = tmp_path / "copy" / "checkpoint" / "state.npz"
     state.write_bytes(state.read_bytes()[:-500])
     refused(capsys, ["--checkpoint", str(tmp_path / "copy")], f"{state}: is damaged")
+
+
+def test_a_checkpoint_of_weights_that_are_no_numbers_is_one_line(trained, capsys, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained[2], folder)
+    with np.load(folder / "checkpoint" / "state.npz") as state:
+        arrays = dict(state)
+    arrays["parameters"][0] = np.inf
+    np.savez(folder / "checkpoint" / "state.npz", **arrays)
+    first = next(iter(from_checkpoint(trained[2]).model.state_dict()))
+    refused(
+        capsys,
+        ["--checkpoint", str(folder)],
+        f"{folder}: its model holds NaN or infinite weights in {first}; choose another run",
+    )
 
 
 @pytest.mark.parametrize("name", ["run.json", "state.npz"])

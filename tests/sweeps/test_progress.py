@@ -34,6 +34,20 @@ def test_without_a_terminal_there_is_a_line_for_each_job_that_ends(tmp_path):
     }
 
 
+def test_a_line_says_once_that_a_trial_was_pruned_and_has_no_more_digits_than_are_read(tmp_path):
+    lines, file = io.StringIO(), ReportFile(tmp_path)
+    settings = {
+        0: ("training.learning_rate=0.0012345678901234", "data=eyes", "privacy.epsilon=8.0", "+a=b=c")
+    }
+    shown = SweepProgress(file, 1, 1, settings, Console(file=io.StringIO()), Console(file=lines, width=200))
+    with shown:
+        file.append(Report(0, "pruned", reason="Pruned: error 20 at round 2 of 5 (median)", seconds=1.0))
+    assert lines.getvalue() == (
+        "1/1 | training.learning_rate=0.001235 data=eyes privacy.epsilon=8.0 +a=b=c | "
+        "pruned: error 20 at round 2 of 5 (median) | 1.00 s\n"
+    )
+
+
 def test_a_terminal_shows_how_many_are_in_each_state_and_the_time_left(tmp_path):
     lines, bar, file = io.StringIO(), io.StringIO(), ReportFile(tmp_path)
     file.append(Report(0, "finished", seconds=30.0))

@@ -1,5 +1,6 @@
 """One command of a search: asks the study for trials, has them run, and tells it what they found."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any, cast
 from hydra.core.config_loader import ConfigLoader
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
+from rich.console import Console
 
 from fedpriv.config.instantiate import instantiate
 from fedpriv.errors import UserError
@@ -18,7 +20,7 @@ from fedpriv.sweeps.reports import Report, ReportFile, State
 from fedpriv.sweeps.search.objectives import Lacking, Unmeasured, read_objectives, values_of
 from fedpriv.sweeps.search.possible import Possible
 from fedpriv.sweeps.search.pruning import SearchRecord
-from fedpriv.sweeps.search.result import conclude
+from fedpriv.sweeps.search.result import Conclusion, conclude
 from fedpriv.sweeps.search.settings import Settings
 from fedpriv.sweeps.search.space import read_space
 from fedpriv.sweeps.search.storage import place
@@ -104,6 +106,7 @@ class _Command:
         self._sweep.reports |= {each.number: _known(each.report) for each in earlier}
         self._runs, self._told = cast(Any, self._sweep.runs), ReportFile(self._sweep.folder)
         self._latest: dict[int, Report] = {}
+        self._under_way: Sequence[Trial] = ()
         self._unmeasured: Unmeasured | None = None
         self._asked = Possible(config, loader, study.space)
 
@@ -124,9 +127,32 @@ class _Command:
             self._sweep.interrupt(error)
             self._sweep.status = 2
             sys.exit(2)
-        command = list(self._study.space.fixed)
-        conclusion = conclude(self._study, self._runs, cast(str, self._sweep.parent), self._storage, command)
-        self._sweep.end(conclusion.show)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._sweep.interrupt(error)  # first: who asks to end may not wait for tables and plots
+            self._say_so_far()
+            raise
+        self._sweep.end(self._conclude().show)
+
+    def _conclude(self, cut_off: bool = False) -> Conclusion:
+        command, parent = list(self._study.space.fixed), cast(str, self._sweep.parent)
+        return conclude(self._study, self._runs, parent, self._storage, command, cut_off)
+
+    def _say_so_far(self) -> None:
+        """Tell the study what was done in the batch that was cut off, and conclude from what there is."""
+        try:
+            ended = {each.number for each in self._study.ended}
+            self._read()
+            for trial in self._under_way:
+                report = self._latest.get(trial.number)
+                if trial.number not in ended and report is not None:
+                    with contextlib.suppress(UserError):  # it is looked at again when the command is repeated
+                        self._tell_if_done(trial, report)
+            if self._study.ended:
+                self._conclude(cut_off=True).show(Console())
+        except Exception as error:  # what a signal has cut off may be broken in many ways
+            first = next(iter(str(error).splitlines()), "")
+            why = first if isinstance(error, UserError) else f"{type(error).__name__}: {first[:300]}"
+            print(f"fedpriv: tables and plots so far are not in MLflow: {why}", file=sys.stderr)  # noqa: T201
 
     def _announce(self, again: int) -> None:
         if self._settings.pruner != "none" and len(self._study.objectives) > 1:
@@ -161,6 +187,7 @@ class _Command:
             else:
                 first.append(trial)
         for trials in _consecutive(first):
+            self._under_way = trials
             jobs = [self._study.space.overrides(trial.params) for trial in trials]
             results = self._launcher.launch(jobs, initial_job_idx=trials[0].number)
             self._read()
@@ -196,8 +223,7 @@ class _Command:
         values = None
         if report.state in ("finished", "reused") and report.run_id is not None:
             try:
-                run = self._runs.run(report.run_id)
-                values = values_of(self._study.objectives, self._runs.location.uri, run)
+                values = self._values(report.run_id)
             except UserError as error:
                 lacking = isinstance(error, Lacking)
                 why = str(error).partition(";")[0] if lacking else str(error)
@@ -208,10 +234,18 @@ class _Command:
             trial.params
         ):  # by a store that did not answer, or a ledger
             report = replace(report, refused=False)
-        told = self._study.tell(trial, report, values)
-        self._tag(told)
+        self._tag(self._study.tell(trial, report, values))
         if report != self._latest.get(trial.number):
             self._told.append(report)
+
+    def _tell_if_done(self, trial: Trial, report: Report) -> None:
+        if report.state == "pruned":
+            self._tag(self._study.tell(trial, report))
+        elif report.state in ("finished", "reused") and report.run_id is not None:
+            self._tag(self._study.tell(trial, report, self._values(report.run_id)))
+
+    def _values(self, run_id: str) -> list[float]:
+        return values_of(self._study.objectives, self._runs.location.uri, self._runs.run(run_id))
 
     def _end(self, trial: Trial, report: Report, values: Sequence[float] | None = None) -> None:
         """End a trial that no job was run for."""

@@ -48,6 +48,11 @@ class Objective:
         """As Optuna has it."""
         return "minimize" if self.lower_is_better else "maximize"
 
+    @property
+    def sense(self) -> str:
+        """In words."""
+        return "lower is better" if self.lower_is_better else "higher is better"
+
 
 def read_objectives(asked: Sequence[str], metric: MetricSpec) -> list[Objective]:
     """Read ``hydra.sweeper.objectives``.

@@ -48,7 +48,7 @@ def _history(ended: Sequence[Told], place: int, objective: Objective) -> Plot | 
     ]
     if not complete:
         return None
-    figure, axes = axes_of("trial", label_text(objective.label))
+    figure, axes = axes_of("trial", _axis(objective))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10]))
     numbers, values = [row[0] for row in complete], [row[1] for row in complete]
     best = list(accumulate(values, min if objective.lower_is_better else max))
@@ -66,7 +66,7 @@ def _history(ended: Sequence[Told], place: int, objective: Objective) -> Plot | 
         _mark(axes, pruned, "pruned (at its last round)", GREY, "x")
     failed = sum(each.state == "failed" for each in ended)
     legend(axes)
-    caption = f"{objective.label}: {objective.direction}. {failed} failed trials are not drawn."
+    caption = f"{objective.label}, {objective.sense}. {failed} failed trials are not drawn."
     caption += _left_out(ended, len(complete))
     return Plot(f"history_{file_name(objective.name)}", f"{objective.label} by trial", caption, figure)
 
@@ -120,7 +120,7 @@ def _front(
     ]
     if not points:
         return None
-    figure, axes = axes_of(*(label_text(f"{each.label} ({each.direction})") for each in (pair[1], pair[0])))
+    figure, axes = axes_of(_axis(pair[1]), _axis(pair[0]))
     _mark(axes, [(row[2], row[1]) for row in points], "complete (ringed: Pareto front)")
     front = sorted((row[2], row[1], row[0]) for row in points if row[0] in best)
     for x, y, number in front:
@@ -142,6 +142,10 @@ def _front(
     caption += _left_out(ended, len(points))
     name = f"front_{file_name(pair[0].name)}_{file_name(pair[1].name)}"
     return Plot(name, f"{pair[0].label} against {pair[1].label}", caption, figure)
+
+
+def _axis(objective: Objective) -> str:
+    return f"{label_text(objective.label)}, {objective.sense}"
 
 
 def _mark(

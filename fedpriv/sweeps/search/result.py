@@ -51,24 +51,29 @@ class Conclusion:
             console.print(Text(note), soft_wrap=True)
 
 
-def conclude(study: Study, runs: Any, parent: str, storage: str, command: Sequence[str]) -> Conclusion:
+def conclude(
+    study: Study, runs: Any, parent: str, storage: str, command: Sequence[str], cut_off: bool = False
+) -> Conclusion:
     """Write what the study has found to its run in MLflow, and return it.
 
     Tags ``search_study``, ``search_storage``, ``search_objectives`` and ``search_best`` (numbers of trials);
     artifacts ``study.md``, ``study.csv`` and plots, PNG and SVG.
 
     Args:
-        study: whose trials have ended.
+        study: whose trials have ended, or those of them that had before it was interrupted.
         runs: of the experiment (:class:`fedpriv.tracking.sweeps.SweepRuns`).
         parent: the search's run.
         storage: address of the study.
         command: overrides that all trials have.
+        cut_off: say that the search was interrupted; what is written now is replaced when it is gone on with.
     """
     ended, best = study.ended, study.best
     hidden = hide_in_text(storage, ())
     counts = Counter(each.state for each in ended)
     states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
     heading = f"study {study.name} in {hidden}: {len(ended)} trials, {states}"
+    if cut_off:
+        heading += "; interrupted, the command repeated goes on with it"
     notes = (*_how(study, best, command), *_cost(_tags(study, runs, parent)))
     found = Conclusion(heading, rows(study, best), notes)
     tags = {
@@ -201,7 +206,7 @@ def _number(tags: Mapping[str, str]) -> float | None:
 
 
 def _page(study: Study, found: Conclusion, all_rows: Rows, plots: Sequence[Plot]) -> str:
-    aims = ", ".join(f"{each.label} ({each.direction})" for each in study.objectives)
+    aims = "; ".join(f"{each.label}, {each.sense}" for each in study.objectives)
     title = "Pareto front" if len(study.objectives) > 1 else "Best trial"
     notes = "".join(f"\n{note}.\n" for note in found.notes)
     front = f"\n## {title}\n\n{table.as_markdown(found.best)}" if found.best else ""

@@ -212,6 +212,19 @@ def test_runs_in_another_experiment_are_among_those_that_a_search_has_cost(study
     assert "not counted for all of them" in found.notes[1]
 
 
+def test_plots_and_page_say_in_words_which_way_is_better(study, runs, client, tmp_path):
+    long = Objective("seconds", "wall seconds of all rounds and then some", lower_is_better=True)
+    values = [[9.0, 1.0], [4.0, 0.5]]
+    _, search, parent = searched(study, runs, tmp_path, values, [long, GAIN])
+    drawn = {plot.name: plot.figure.axes[0] for plot in plots_of(search)}
+    front = drawn["front_seconds_gain"]
+    assert (front.get_xlabel(), front.get_ylabel()[-17:]) == ("gain, higher is better", ", lower is better")
+    assert drawn["history_gain"].get_ylabel() == "gain, higher is better"
+    page = (files_of(client, parent.run_id, tmp_path) / "study.md").read_text()
+    assert f"Objectives: {long.label}, lower is better; gain, higher is better." in page
+    assert "gain, higher is better. 0 failed trials" in page
+
+
 def test_plots_say_how_many_infinite_values_they_leave_out(study):
     with study(objectives=(EPSILON, ERROR)) as search:
         for value in (1.0, math.inf, 3.0):

@@ -124,7 +124,7 @@ def test_a_bad_trial_is_stopped_at_an_early_round_and_shown_pruned(tmp_path):
     assert "COMPLETE" in states["0.01"]
     assert "PRUNED" in states["10.0"]
     assert re.search(r"8 jobs: \d finished, \d pruned", done.stdout)
-    assert "pruned: Pruned: angular_error_deg" in done.stdout
+    assert "| pruned: angular_error_deg" in done.stdout
     store = Store(tmp_path)
     (parent,) = store.parents()
     pruned = [run for run in store.members(parent).values() if run.data.tags["search_state"] == "pruned"]
