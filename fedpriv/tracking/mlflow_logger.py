@@ -31,8 +31,8 @@ from fedpriv.tracking.provenance import git_commit, library_versions
 from fedpriv.tracking.round_metrics import finite, round_metrics
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
 from fedpriv.tracking.store import RUN_KEY, find_run, locate, open_experiment, open_run
-from fedpriv.tracking.uninterrupted import uninterrupted
 from fedpriv.types import AnyArray, Metrics
+from fedpriv.uninterrupted import uninterrupted
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 

@@ -20,7 +20,7 @@ from fedpriv.tracking.params import TAG_LENGTH, cut
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.secrets import hide_in_text
 from fedpriv.tracking.store import Location, answering, exclusive, locate, open_run
-from fedpriv.tracking.uninterrupted import uninterrupted
+from fedpriv.uninterrupted import uninterrupted
 
 _VERSIONS_TAG = "mlflow.modelVersions"
 """By this tag of a logged model MLflow's web page shows its versions."""

@@ -19,7 +19,7 @@ from fedpriv.tracking.queries import LoggedRun, logged
 from fedpriv.tracking.quiet import quiet_mlflow
 from fedpriv.tracking.secrets import hide_in_override, hide_in_text, hide_secrets
 from fedpriv.tracking.store import Location, locate, open_experiment, require_sqlite
-from fedpriv.tracking.uninterrupted import uninterrupted
+from fedpriv.uninterrupted import uninterrupted
 
 Kind = Literal["sweep", "search"]
 

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from fedpriv.errors import UserError
+from fedpriv.uninterrupted import uninterrupted
 
 _Answer = TypeVar("_Answer")
 
@@ -42,7 +43,9 @@ def in_processes(
         stack.callback(theirs.close)
         stack.callback(ours.close)
         try:
-            for each in [pool.submit(work, *arguments) for arguments in calls]:
+            with uninterrupted():  # a process without what it is to do would be waited for without end
+                answers = [pool.submit(work, *arguments) for arguments in calls]
+            for each in answers:
                 yield each.result()
         except BrokenProcessPool:
             raise UserError(

@@ -12,6 +12,7 @@ from fedpriv.he.identity import SigningKey
 from fedpriv.he.key_files import sync_folder
 from fedpriv.he.users.bodies import Bodies
 from fedpriv.he.users.cipher_heads import SIGNED, CipherHead
+from fedpriv.uninterrupted import uninterrupted
 
 
 class CipherStream:
@@ -97,11 +98,11 @@ class CipherWriter:
         if not self._replace and self._path.exists():
             raise UserError(f"{self._path}: exists already; choose another name")
         try:
-            self._file = self._temporary.open("xb")
+            with uninterrupted():  # between the file and its name here
+                self._file = self._temporary.open("xb")
+            self._put(self._stream.head())
         except OSError as error:
             raise self._refusal(error) from error
-        try:
-            self._put(self._stream.head())
         except BaseException:
             self._discard()
             raise

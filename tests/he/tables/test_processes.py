@@ -71,6 +71,30 @@ def test_processes_end_with_the_one_that_they_compute_for(tmp_path, killed_by):
     assert until(lambda: not any(map(alive, numbers)))
 
 
+STARTS = """
+import os, signal, sys
+from multiprocessing import util
+from fedpriv.he.tables.processes import in_processes
+spawn, spawned_before = util.spawnv_passfds, []
+def spawned(*arguments):
+    number = spawn(*arguments)
+    spawned_before.append(number)
+    if len(spawned_before) == 3:  # the first tracks resources
+        os.kill(os.getpid(), signal.SIGTERM)
+    return number
+util.spawnv_passfds = spawned
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+list(in_processes(abs, [(number,) for number in range(4)], 2))
+"""
+
+
+def test_a_signal_while_a_process_starts_leaves_none_that_waits_for_what_it_is_to_do():
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS], check=False, timeout=120, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (143, "")
+
+
 def test_processes_end_when_the_iteration_is_given_up(tmp_path):
     calls = [(tmp_path / str(number),) for number in range(2)]
     rounds = in_processes(late, [(tmp_path, *each) for each in calls], 2)

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from fedpriv.tracking.uninterrupted import uninterrupted
+from fedpriv.uninterrupted import uninterrupted
 
 
 @pytest.fixture(autouse=True)
