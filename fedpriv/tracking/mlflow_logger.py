@@ -342,7 +342,8 @@ class RunLogger:
             except Exception as second:
                 reason = hide_in_text(str(second).partition("\n")[0], self._secrets)[:200]
                 _log.warning(
-                    "MLflow run %s may lack its last rounds and that it is %s: %s",
+                    "MLflow run %s may lack its last rounds and that it is %s (%s); "
+                    "`fedpriv resume` writes what is missing",
                     self.run_id,
                     status,
                     reason,
