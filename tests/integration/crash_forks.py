@@ -6,6 +6,8 @@ then a JSON line for each fork on standard input, ``{"folder", "log", "overrides
 with the fork's process and, once that has ended, its exit code.
 """
 
+import copy
+import functools
 import gc
 import json
 import logging
@@ -23,11 +25,14 @@ from mlflow import MlflowClient
 
 from fedpriv.checkpoint import Checkpoint
 from fedpriv.config.compose import compose_run
+from fedpriv.config.schema import RunConfig
 from fedpriv.errors import UserError
 from fedpriv.federated import client
 from fedpriv.runner import resume, run
+from fedpriv.tracking import plots
 from fedpriv.tracking.mlflow_logger import RunLogger
 from tests.composing import share
+from tests.schema_once import read_schema_once
 
 NO_CHECKPOINT = 3
 POINTS = {
@@ -66,16 +71,33 @@ def record_releases(log: Path) -> None:
     client.train = recorded  # type: ignore[assignment]
 
 
+@functools.cache
+def _base(*overrides: str) -> RunConfig:
+    return compose_run(*overrides)
+
+
+def composed(overrides: list[str]) -> RunConfig:
+    """Compose a run; all but where it is tracked and charged, which come last, is composed once."""
+    *same, uri, ledger = overrides
+    config = copy.deepcopy(_base(*same))
+    for place, given in ((config.tracking, uri), (config.privacy, ledger)):
+        name, _, value = given.partition("=")
+        setattr(place, name.partition(".")[2], value)
+    return config
+
+
 def serve(given: dict[str, Any]) -> None:
     """Run or resume as asked."""
     record_releases(Path(given["log"]))
     # curves are drawn after the last round, and take as long as two of these
     RunLogger.log_picture = lambda *_: None  # type: ignore[method-assign,assignment]
+    for name in ("bytes_plot", "epsilon_plot", "metric_plot", "seconds_plot"):
+        setattr(plots, name, lambda *_, **__: None)
     if given["point"] is not None:
         die_at(given["point"])
     folder = Path(given["folder"])
     if given["overrides"] is not None:
-        run(compose_run(*given["overrides"]), [], folder)
+        run(composed(given["overrides"]), [], folder)
         return
     try:
         resume(folder)
@@ -95,8 +117,9 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.disable()
     share()
+    read_schema_once()
     with tempfile.TemporaryDirectory() as folder:
-        run(compose_run(*sys.argv[1:]), [], Path(folder))
+        run(composed(sys.argv[1:]), [], Path(folder))
     if threading.active_count() != 1:
         raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
     # a fork's collector would look at all this, and so copy it

@@ -1,20 +1,9 @@
-"""Ends a run in the middle of a round; as a program: by SIGKILL of a process of its own.
+"""Ends a run in the middle of a round; as a program of ``command_forks``: by SIGKILL of its own process."""
 
-Importing takes longer than such a run, so the program imports once and forks. It takes a JSON line for each
-run on standard input, ``[folder, round, clients that answer in it before the end, *overrides]``, and answers
-with the exit code.
-"""
-
-import importlib
-import json
 import os
 import signal
-import subprocess
-import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +13,9 @@ from fedpriv.config.compose import compose_run
 from fedpriv.runner import run
 from fedpriv.training.centralized import Centralized
 from fedpriv.watch import Watch
-from tests.composing import share
-from tests.conftest import ROOT, TINY
+from tests.integration.forked import STREAMS, ask
 
 BEFORE_MLFLOW = -1
-IMPORTED = ("experiments.run", "opacus", "torch._dynamo")
-"""What runs import on use, without a thread."""
 
 
 def arm(patch: Callable[[Any, str, Any], None], number: int, answered: int, end: Callable[[], None]) -> None:
@@ -67,51 +53,19 @@ def arm(patch: Callable[[Any, str, Any], None], number: int, answered: int, end:
         patch(RunLogger, "log_round", cut_before_mlflow)
 
 
-@contextmanager
-def killer() -> Iterator[Callable[..., None]]:
-    """Give a function that lets a run kill its process (-9) where it is told to."""
-    program = [sys.executable, "-m", "tests.integration.cut_off"]
-    with subprocess.Popen(
-        program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as parent:
-        assert parent.stdin is not None
-        assert parent.stdout is not None
-
-        def kill(folder: Path, number: int, answered: int, *overrides: str) -> None:
-            parent.stdin.write(json.dumps([str(folder), number, answered, *overrides]) + "\n")
-            assert int(parent.stdout.readline()) == -signal.SIGKILL
-
-        yield kill
-        parent.stdin.close()
+def kill(folder: Path, number: int, answered: int, *overrides: str) -> None:
+    """Let a run kill its process (-9) where it is told to."""
+    with tempfile.TemporaryDirectory() as said:
+        streams = {stream: Path(said, stream) for stream in STREAMS}
+        for path in streams.values():
+            path.touch()
+        code = ask("cut-off", [str(folder), str(number), str(answered), *overrides], folder.parent, streams)
+        assert code == -signal.SIGKILL, streams["stderr"].read_text()
 
 
-def serve(folder: str, number: int, answered: int, *overrides: str) -> None:
-    """Run until the end comes."""
-    os.dup2(2, 1)  # answers alone go to standard output
-    arm(setattr, number, answered, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    run(compose_run(*overrides), [], Path(folder))
-
-
-def main() -> None:
-    """See the module."""
+def killed(arguments: list[str]) -> None:
+    """Run until the end comes, as a program."""
+    folder, number, answered, *overrides = arguments
     torch.set_num_threads(1)
-    for name in IMPORTED:
-        importlib.import_module(name)
-    share()
-    compose_run(*TINY)
-    if threading.active_count() != 1:
-        raise RuntimeError(f"a fork would lose threads: {threading.enumerate()}")
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            try:
-                serve(*json.loads(line))
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        os.write(1, f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
-
-
-if __name__ == "__main__":
-    main()
+    arm(setattr, int(number), int(answered), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    run(compose_run(*overrides), [], Path(folder))

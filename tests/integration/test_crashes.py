@@ -24,6 +24,7 @@ from fedpriv.errors import UserError
 from fedpriv.privacy.ledger import FILE, Ledger
 from tests.conftest import ROOT
 from tests.integration import crash_forks
+from tests.schema_once import read_schema_once
 
 ROUNDS, CLIENTS, POINTS, DELTA = 6, 2, 50, 1e-5
 SMALLEST = (
@@ -212,6 +213,7 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def forks(tmp_path_factory):
     """The process that runs and resumes, with a database that has no run."""
+    read_schema_once()
     warm = Trial(tmp_path_factory.mktemp("forks") / "warm", None)
     started = Forks(*warm.overrides)
     client, runs = warm.tracked()

@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.forked import run_forked
+from tests.sweeps.commands import Started
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+Begin = Callable[..., AbstractContextManager[Started | subprocess.Popen[str]]]
 
 SMALL = (
     "data.people=8",
@@ -30,8 +33,19 @@ SMALL = (
 
 
 @contextmanager
-def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+def started(folder: Path, *overrides: str) -> Iterator[Started]:
     """A run in another process, which is gone after the block whatever fails in it."""
+    process = Started(folder, ["run", *SMALL, *overrides])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def started_afresh(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+    """A run as a shell starts it, which is gone after the block whatever fails in it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "fedpriv.cli", "run", *SMALL, *overrides],
         cwd=folder,
@@ -47,10 +61,10 @@ def started(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
             process.communicate()
 
 
-def keys_of(process: subprocess.Popen[str]) -> Path:
+def keys_of(process: int) -> Path:
     """The folder of keys whose lock the process holds."""
     opened = []
-    for each in Path(f"/proc/{process.pid}/fd").iterdir():
+    for each in Path(f"/proc/{process}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed
             opened.append(each.readlink())
     (folder,) = {path.parent for path in opened if path.match("fedpriv-*/lock")}
@@ -75,13 +89,13 @@ def only_run(folder: Path) -> tuple["MlflowClient", "Run"]:
     return client, found
 
 
-def end(folder: Path, ending: signal.Signals, rounds: int) -> None:
+def end(folder: Path, ending: signal.Signals, rounds: int, begin: Begin = started) -> None:
     """Signal a run after its first round; if it can hear it, it puts its key away and marks itself killed."""
-    with started(folder, "secure=bfv", f"federation.rounds={rounds}", "engine.workers=2") as process:
+    with begin(folder, "secure=bfv", f"federation.rounds={rounds}", "engine.workers=2") as process:
         wait_for_rounds(folder)
-        keys = keys_of(process)
+        keys = keys_of(process.pid)
         assert list(keys.glob("clients/*/*.key"))
-        process.send_signal(ending)
+        os.kill(process.pid, ending)
         _, errors = process.communicate(timeout=60)
     if ending == signal.SIGKILL:
         return
@@ -93,7 +107,7 @@ def end(folder: Path, ending: signal.Signals, rounds: int) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_run_puts_its_key_away_and_marks_itself_killed(tmp_path):
-    end(tmp_path, signal.SIGINT, rounds=5000)
+    end(tmp_path, signal.SIGINT, rounds=5000, begin=started_afresh)
 
 
 @pytest.mark.slow
@@ -162,14 +176,7 @@ def test_the_installed_command_and_the_module_are_the_same(tmp_path):
 
 
 def test_an_unwritable_output_folder_is_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "fedpriv.cli", "run", *SMALL, "hydra.run.dir=/proc/nowhere"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ},
-    )
+    done = run_forked(["fedpriv", "run", *SMALL, "hydra.run.dir=/proc/nowhere"], tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "/proc/nowhere" in done.stderr

@@ -296,7 +296,7 @@ def test_the_refusals_read_as_the_readme_says(tmp_path):
     examples = re.findall(r"\$ (.*)\n(.*)\n", block)
     assert len(examples) == 2
     for command, line in examples:
-        done = shell(command, tmp_path)
+        done = run_forked(command, tmp_path)
         assert (done.returncode, done.stderr) == (2, line + "\n")
         assert not list(tmp_path.iterdir())
 

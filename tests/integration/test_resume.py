@@ -18,7 +18,8 @@ from fedpriv.errors import UserError
 from fedpriv.privacy import accounting
 from fedpriv.runner import resume, run
 from tests.conftest import ROOT, TINY
-from tests.integration.cut_off import BEFORE_MLFLOW, arm, killer
+from tests.integration import cut_off
+from tests.integration.cut_off import BEFORE_MLFLOW, arm
 from tests.integration.forked import run_forked
 
 LONGER = (*TINY, "federation.rounds=4")
@@ -51,8 +52,7 @@ class Cut(BaseException):
 @pytest.fixture(scope="module")
 def kill():
     """Lets a run kill its process in a round, once so many clients have answered, and waits for that."""
-    with killer() as kill:
-        yield kill
+    return cut_off.kill
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fedpriv.he.transcript import Transcript
 from fedpriv.run_keys import key_folder
 from fedpriv.runner import run
 from tests.conftest import TINY
-from tests.integration.cut_off import killer
+from tests.integration import cut_off
 
 LONGER = (*TINY, "federation.rounds=4")
 
@@ -37,8 +37,7 @@ def events(path):
 
 @pytest.fixture(scope="module")
 def kill():
-    with killer() as kill:
-        yield kill
+    return cut_off.kill
 
 
 @pytest.mark.parametrize(("secure", "holders"), [("bfv", 1), ("bfv_committee", 3)])

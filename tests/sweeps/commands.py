@@ -1,23 +1,18 @@
-"""Sweeps by the command line, in forks of a process that has imported everything: see ``beginning``."""
+"""Sweeps by the command line, in forks of a process that has imported everything: see ``forked``."""
 
-import atexit
 import csv
-import functools
-import json
 import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.conftest import ROOT
+from tests.integration.forked import STREAMS, ask, exit_code
 
 SMALL = (
     "data.people=6",
@@ -43,22 +38,21 @@ class Started:
         ``communicate`` waits, as ``Popen``'s does, until no process has the output open any more.
     """
 
-    def __init__(self, folder: Path, arguments: list[str]) -> None:
+    def __init__(self, folder: Path, arguments: list[str], *, spared: bool = True) -> None:
         self.returncode: int | None = None
-        self._arguments, self._said = arguments, {"stdout": b"", "stderr": b""}
-        asked = {"arguments": arguments, "folder": str(folder), "environment": dict(os.environ)}
+        self._arguments, self._said = arguments, dict.fromkeys(STREAMS, b"")
         with tempfile.TemporaryDirectory() as name:
-            pipes = {stream: f"{name}/{stream}" for stream in self._said}
+            pipes = {stream: Path(name, stream) for stream in self._said}
             for pipe in pipes.values():
                 os.mkfifo(pipe)
             # who reads does not wait for who writes, which opens both before it answers
             self._pipes = {s: os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for s, pipe in pipes.items()}
-            self.pid: int = _ask({**asked, **pipes})
+            self.pid = ask("fedpriv", arguments, folder, pipes, begin=True, spared=spared)
 
     def poll(self) -> int | None:
         """The exit code, or None while the process runs."""
         if self.returncode is None:
-            self.returncode = _ask({"process": self.pid})
+            self.returncode = exit_code(self.pid)
         return self.returncode
 
     def kill(self) -> None:
@@ -86,9 +80,12 @@ class Started:
         os.close(self._pipes.pop(stream))
 
 
-def start(folder: Path, *overrides: str, multirun: bool = True) -> Started:
-    """Begin a sweep of small runs (or one run) in a process of its own, which others can be started from."""
-    return Started(folder, ["run", *(["-m"] if multirun else []), *SMALL, *overrides])
+def start(folder: Path, *overrides: str, multirun: bool = True, spared: bool = True) -> Started:
+    """Begin a sweep of small runs (or one run) in a process of its own, which others can be started from.
+
+    Unless it is ``spared`` that, joblib's processes are started afresh, and databases are made.
+    """
+    return Started(folder, ["run", *(["-m"] if multirun else []), *SMALL, *overrides], spared=spared)
 
 
 def sweep(folder: Path, *overrides: str) -> Done:
@@ -97,29 +94,6 @@ def sweep(folder: Path, *overrides: str) -> Done:
     output, errors = process.communicate()
     assert process.returncode is not None
     return Done([*overrides], process.returncode, output, errors)
-
-
-def _ask(asked: dict[str, Any]) -> Any:
-    parent = _parent()
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    parent.stdin.write(json.dumps(asked) + "\n")
-    return json.loads(parent.stdout.readline())
-
-
-@functools.cache
-def _parent() -> subprocess.Popen[str]:
-    """Start it with the first command; importing takes it seconds of a core, so that one serves all."""
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "tests.sweeps.beginning"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
-    atexit.register(parent.__exit__, None, None, None)
-    return parent
 
 
 class Store:

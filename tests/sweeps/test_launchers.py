@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 TWO = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 TWELVE = ("seed=0,1,2", "training.learning_rate=0.01,0.02", "training.batch_size=8,16")
-LONG = ("seed=0,1,2", "federation.rounds=60")
+LONG = ("seed=0,1,2", "federation.rounds=40")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def wait_for_the_middle(folder, process):
         if done and 2 in kept - done:
             return
         assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
+        time.sleep(0.05)
     pytest.fail("no job was done within five minutes")
 
 
@@ -77,7 +77,7 @@ def test_twelve_jobs_in_two_processes_are_twelve_children_and_are_not_computed_a
     folder, alone = tmp_path / "parallel", tmp_path / "alone"
     folder.mkdir()
     alone.mkdir()
-    code, _, errors = end(start(folder, *TWELVE, *TWO))
+    code, _, errors = end(start(folder, *TWELVE, *TWO, spared=False))
     assert (code, errors) == (0, "")
     store = Store(folder)
     (parent,) = store.parents()
@@ -104,7 +104,7 @@ def test_twelve_jobs_in_two_processes_are_twelve_children_and_are_not_computed_a
 
 
 def test_eight_sweeps_that_are_started_at_once_on_a_fresh_database_are_one_sweep(tmp_path):
-    started = [start(tmp_path, "seed=0,1", "federation.rounds=1") for _ in range(8)]
+    started = [start(tmp_path, "seed=0,1", "federation.rounds=1", spared=False) for _ in range(8)]
     ended = [end(process) for process in started]
     assert [(code, errors) for code, _, errors in ended] == [(0, "")] * 8
     assert all("2 jobs: 2 finished" in output for _, output, _ in ended)
@@ -117,7 +117,8 @@ def test_eight_sweeps_that_are_started_at_once_on_a_fresh_database_are_one_sweep
 
 
 def test_eight_runs_that_are_started_at_once_on_a_fresh_database_all_succeed(tmp_path):
-    started = [start(tmp_path, f"seed={seed}", "federation.rounds=1", multirun=False) for seed in range(8)]
+    one = ("federation.rounds=1",)
+    started = [start(tmp_path, f"seed={n}", *one, multirun=False, spared=False) for n in range(8)]
     ended = [end(process) for process in started]
     assert [code for code, _, _ in ended] == [0] * 8, ended
     runs = Store(tmp_path).runs()
@@ -159,7 +160,7 @@ def test_a_sweep_that_is_ended_in_the_middle_goes_on_when_repeated(tmp_path, end
 
 
 def test_a_job_whose_process_is_killed_is_failed_and_all_others_are_done(tmp_path):
-    process = start(tmp_path, "seed=0,1,2,3", "federation.rounds=60", *TWO)
+    process = start(tmp_path, "seed=0,1,2,3", "federation.rounds=30", *TWO)
     running = {}
     while process.poll() is None and len(running) < 2:
         for each in reports(tmp_path):
