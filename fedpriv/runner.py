@@ -37,13 +37,13 @@ from fedpriv.watch import (
     Part,
     Watch,
     end_abandoned,
-    keeps_model,
     log_failed,
     log_partition,
     log_results,
     open_tracker,
     register_final,
     tracking_store,
+    try_results,
 )
 
 log = logging.getLogger("fedpriv")
@@ -192,9 +192,8 @@ def _execute(
                 record = replace(record, mlflow_run_id=tracker.run_id)
                 checkpoint.note(record)
             trainer = build_trainer(text, nursery)
-            if tracker is not None and keeps_model(config):
-                # now, for worker processes, where there are any, are still importing
-                tracker.try_model(backbone, task.example(test))
+            # now, for worker processes, where there are any, are still importing
+            try_results(config, task, test, backbone, tracker)
             if snapshot is not None and checkpoint is not None:
                 snapshot = go_on(config, trainer, snapshot, checkpoint, tracker)
             elif tracker is not None:

@@ -198,6 +198,20 @@ def log_partition(config: RunConfig, training: ImageDataset, tracker: Any) -> No
         tracker.log_picture(partition_plot(seen), "partition")
 
 
+def try_results(config: RunConfig, task: Task, test: ImageDataset, backbone: nn.Module, tracker: Any) -> None:
+    """Do with the untrained ``backbone`` what comes after training, so that it does not fail then.
+
+    Raises:
+        UserError: if MLflow cannot keep such a model.
+    """
+    if tracker is None or config.mode is Mode.local:
+        return
+    if config.evaluation.pictures:
+        task.draw(backbone, test, 1, config.seed)
+    if config.tracking.log_model:
+        tracker.try_model(backbone, task.example(test))
+
+
 def log_results(
     config: RunConfig,
     task: Task,
@@ -235,7 +249,7 @@ def log_results(
         return
     if config.evaluation.pictures:
         tracker.log_picture(task.draw(backbone, test, config.evaluation.pictures, config.seed), "predictions")
-    if keeps_model(config):
+    if config.tracking.log_model:
         statement = {
             "unit": config.privacy.unit.value,
             "epsilon": None if spent is None else spent.epsilon,
@@ -248,11 +262,6 @@ def log_results(
         if config.privacy.unit is PrivacyUnit.client:
             statement["noise_by"] = config.privacy.noise_by.value
         tracker.log_model(backbone, task.example(test), statement)
-
-
-def keeps_model(config: RunConfig) -> bool:
-    """Say whether MLflow gets the run's model; with ``mode: local`` there is none but the clients' own."""
-    return config.tracking.log_model and config.mode is not Mode.local
 
 
 def register_final(config: RunConfig, tracker: Any) -> str | None:

@@ -82,7 +82,10 @@ def _apart(model: np.ndarray, other: np.ndarray) -> float:
 
 def _in_fresh_process(way: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.bench.engine", way], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-m", "experiments.bench.engine", way],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{way} failed:\n{done.stderr[-2000:]}")

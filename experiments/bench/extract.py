@@ -101,7 +101,7 @@ def _compare(model: Path, other: Path) -> None:
 
 def _in_fresh_process(way: str, folder: Path) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.bench.extract", way, str(folder)],
+        [sys.executable, "-P", "-m", "experiments.bench.extract", way, str(folder)],
         capture_output=True,
         text=True,
         check=False,

@@ -86,7 +86,7 @@ def _median(runs: Sequence[dict[str, Any]], key: str) -> float:
 
 def _in_fresh_process(way: str, settings: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.bench.secure", f"secure={way}", *settings],
+        [sys.executable, "-P", "-m", "experiments.bench.secure", f"secure={way}", *settings],
         capture_output=True,
         text=True,
         check=False,

@@ -22,6 +22,8 @@ from typing import Any
 
 OVERRIDES: tuple[str, ...] = ("+experiment=quickstart",)
 PHASES = ("start", "rounds", "writing", "end")
+PARTS = ("before", "training", "after")
+"""Of a run by the clock: until round 0 is evaluated, until the last round is, until the process has ended."""
 
 
 def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
         ``off_wall_s``, ``on_wall_s``, ``off_cpu_s``, ``on_cpu_s``: medians of whole processes, from start to
         exit; ``overhead``, ``overhead_cpu``: on / off - 1; ``pairs``: on / off - 1 of the clock for each two
         runs beside each other, and so how far machine and chance move it;
+        ``off_before_s``, ``off_training_s``, ``off_after_s`` and ``on_...``: see :data:`PARTS`; what tracking
+        adds before and after is fixed, what it adds between is disturbed by the machine the more the longer;
         ``start_s``, ``rounds_s``, ``writing_s``, ``end_s`` (and ``_cpu_s``): of a tracked run spent on
         opening store and run and on trying the model out, while worker processes start; on passing rounds to
         the thread that writes them; in that thread, while clients train; on pictures and model;
@@ -67,7 +71,7 @@ def measure(repeats: int, rounds: int | None = None) -> dict[str, Any]:
         **{
             f"{way}_{key}_s": round(median[way][f"{key}_s"], 3)
             for way in ("off", "on")
-            for key in ("wall", "cpu")
+            for key in ("wall", "cpu", *PARTS)
         },
         "overhead": round(on["wall_s"] / off["wall_s"] - 1, 4),
         "overhead_cpu": round(on["cpu_s"] / off["cpu_s"] - 1, 4),
@@ -89,8 +93,16 @@ def _in_fresh_process(way: str, folder: Path, overrides: Sequence[str]) -> dict[
     )
     with tempfile.TemporaryDirectory(dir=folder) as output:
         phases, log = Path(output, "phases.json"), Path(output, "log")
-        command = [sys.executable, "-m", "experiments.bench.tracking", str(phases), *overrides, *tracked]
-        begun = time.perf_counter()
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "experiments.bench.tracking",
+            str(phases),
+            *overrides,
+            *tracked,
+        ]
+        begun = time.monotonic()
         with log.open("w") as written:
             process = subprocess.Popen(
                 [*command, f"hydra.run.dir={output}/out", f"privacy.ledger={output}/ledger"],
@@ -99,11 +111,13 @@ def _in_fresh_process(way: str, folder: Path, overrides: Sequence[str]) -> dict[
             )
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - begun
+        ended = time.monotonic()
         if process.returncode:
             raise RuntimeError(f"tracking {way} failed:\n{log.read_text()[-2000:]}")
-        seconds: dict[str, float] = json.loads(phases.read_text())
-    return {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, **seconds}
+        found: dict[str, float] = json.loads(phases.read_text())
+    first, last = found.pop("first"), found.pop("last")
+    parts = {"before_s": first - begun, "training_s": last - first, "after_s": ended - last}
+    return {"wall_s": ended - begun, "cpu_s": used.ru_utime + used.ru_stime, **parts, **found}
 
 
 class _Clock:
@@ -137,7 +151,7 @@ class _Clock:
         called, begun = getattr(owner, name), list[float]()
 
         def noted(*arguments: Any, **named: Any) -> Any:
-            begun.append(time.perf_counter())
+            begun.append(time.monotonic())
             return called(*arguments, **named)
 
         setattr(owner, name, noted)
@@ -152,8 +166,9 @@ def _run(phases: Path, overrides: Sequence[str]) -> None:
     from fedpriv.watch import Watch
 
     clock, opening = _Clock(), vars(runner)["open_tracker"]
-    for name, phase in (("tracking_store", "start"), ("log_partition", "start"), ("log_results", "end")):
+    for name, phase in (("tracking_store", "start"), ("log_partition", "start"), ("try_results", "start")):
         clock.every_call(runner, name, phase)
+    clock.every_call(runner, "log_results", "end")
 
     @contextmanager
     def open_tracker(*arguments: Any) -> Iterator[Any]:
@@ -161,10 +176,11 @@ def _run(phases: Path, overrides: Sequence[str]) -> None:
             opened = opening(*arguments)
             tracker = opened.__enter__()
         if tracker is not None:
-            for name in ("log_baseline", "try_model"):
-                clock.every_call(tracker, name, "start")
+            from fedpriv.tracking import outbox  # it was imported by now
+
+            clock.every_call(outbox._Writer, "_write", "writing")
+            clock.every_call(tracker, "log_baseline", "start")
             clock.every_call(tracker, "log_round", "rounds")
-            clock.every_call(tracker._outbox, "_write", "writing")
         yield tracker  # a run that fails ends the benchmark
         with clock.on("end"):
             opened.__exit__(None, None, None)
@@ -174,7 +190,7 @@ def _run(phases: Path, overrides: Sequence[str]) -> None:
     sys.argv = ["fedpriv run", *overrides]
     main()
     rounds = len(ends) - 1  # the first is round 0, the model before training
-    length = {"rounds": rounds, "round_s": (ends[-1] - ends[0]) / rounds}
+    length = {"rounds": rounds, "round_s": (ends[-1] - ends[0]) / rounds, "first": ends[0], "last": ends[-1]}
     phases.write_text(json.dumps({**clock.seconds, **length}))
 
 

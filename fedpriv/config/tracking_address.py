@@ -5,8 +5,10 @@ import re
 from fedpriv.errors import UserError
 
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][\w+.-]*)://(?=(?P<rest>\S*))", re.IGNORECASE)
-_PASSWORD = re.compile(r"[^/?#@:]*:(?!\d+(?:[/?#,'\"}\]]|$))\S*@")
+_HTTP_PASSWORD = re.compile(r"[^/?#@:]*:(?!\d+(?:[/?#,'\"}\]]|$))\S*@")
 """After the scheme: a name, a colon that no port follows, and a sign ``@`` however far."""
+_PASSWORD = re.compile(r"[^:/]*:[^@]*@")
+"""As SQLAlchemy reads it: a port is none where a sign ``@`` follows, however far."""
 _USER = re.compile(r"[^/?#]*@")
 _SECRET_FIELD = re.compile(r"[?&;](?:\w*(?:pass|pwd|token|secret)\w*|odbc_connect)=", re.IGNORECASE)
 
@@ -46,7 +48,7 @@ def _refusal(field: str, scheme: str, rest: str) -> str | None:
                 "variable PGPASSWORD or ~/.pgpass, MySQL from the file that ?read_default_file= names"
             )
         return None
-    if _PASSWORD.match(rest) or _USER.match(rest):
+    if _HTTP_PASSWORD.match(rest) or _USER.match(rest):
         return (
             f"{field}: holds a password, {_WRITTEN}; set the variables MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD instead"

@@ -25,7 +25,7 @@ def local_server(store: Path | None = None) -> Iterator[str]:
     Raises:
         UserError: it does not start; with the last line that it wrote.
     """
-    command = [sys.executable, "-m", "fedpriv.imagediff.serve", "--port", "0", "--until-eof"]
+    command = [sys.executable, "-P", "-m", "fedpriv.imagediff.serve", "--port", "0", "--until-eof"]
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="imagediff-") as own:
         process = subprocess.Popen(
             [*command, "--store", str(store or own), "--wait", str(_TURN_S), "--log-level", "warning"],

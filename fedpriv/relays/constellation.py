@@ -133,7 +133,7 @@ class Constellation:
     def _spawn(self, service: str) -> None:
         command = [
             *(self._prefix(service) if self._prefix else ()),
-            *(sys.executable, "-m", "fedpriv.relays.serve", role_of(service)),
+            *(sys.executable, "-P", "-m", "fedpriv.relays.serve", role_of(service)),
             *("--settings", str(self.layout.settings(service)), "--with-parent", str(os.getpid())),
         ]
         with self.layout.log(service).open("ab") as log:

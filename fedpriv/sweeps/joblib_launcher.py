@@ -32,8 +32,9 @@ class Joblib(JoblibLauncher):  # type: ignore[misc]
             BrokenProcessPool,
         )
 
-        while True:
-            with _killed_by_joblib() as others:
+        # of all launches: what a job told in an earlier one may stand yet
+        with _killed_by_joblib() as others:
+            while True:
                 try:
                     return list(super().launch(job_overrides, initial_job_idx))
                 except BrokenProcessPool:

@@ -34,8 +34,16 @@ HARMLESS_CHOICES = {"keys": frozenset({"authority", "committee"})}
 SHORTEST_SECRET = 4
 """Hidden values of fewer characters are not searched for in free text: they would match by chance."""
 
-_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s@:]*:(?!\d+(?:[/?#,'\"}\]\s]|$))\S*|[^/\s]+)@")
-"""User and password, which may hold any sign; a colon before a port begins no password."""
+_USER_INFO = re.compile(
+    r"(?<=://)(?:"
+    r"(?<!(?<![\w+.-])http://)(?<!(?<![\w+.-])https://)[^:/\s]*:\S*"
+    r"|[^/?#\s@:]*:(?!\d+(?:[/?#,'\"}\]\s]|$))\S*"
+    r"|[^/\s]+"
+    r")@",
+    re.IGNORECASE,
+)
+"""User and password, which may hold any sign. A colon before a port begins none with ``http`` and ``https``;
+to SQLAlchemy, which reads the others, any colon does where a sign ``@`` follows."""
 _QUERY_SECRET = re.compile(
     r"(?P<name>[?&;]\w*(?:pass|pwd|token|secret)\w*=)[^&\s]+|(?P<whole>[?&;]odbc_connect=)\S+", re.IGNORECASE
 )

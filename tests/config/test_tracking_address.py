@@ -3,8 +3,10 @@
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from fedpriv.cli import main
 from fedpriv.config.tracking_address import checked_address, refusal_of_address
@@ -29,6 +31,11 @@ WORDS = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789.-_", min_size=1, max_si
         ("'mysql://me:SECRET@host'", "PGPASSWORD"),
         ("http://host:5000,https://me:SECRET@host", "MLFLOW_TRACKING_PASSWORD"),
         ("foo://me:SECRET@host", "PGPASSWORD"),
+        ("postgresql://u:1234/SECRET@127.0.0.1:9/db", "PGPASSWORD"),
+        ("postgresql://u:1234#SECRET@h", "PGPASSWORD"),
+        ("postgresql://u:1234,SECRET@h", "PGPASSWORD"),
+        ("postgresql://u:1234}SECRET@h", "PGPASSWORD"),
+        ("postgresql://u?#:SECRET@h", "PGPASSWORD"),
     ],
 )
 def test_an_address_with_a_password_is_refused_with_the_variable_to_set_instead(address, mend):
@@ -50,6 +57,7 @@ def test_an_address_with_a_password_is_refused_with_the_variable_to_set_instead(
         "sqlite:////home/me@work/a:b@c/mlflow.db",
         "http://127.0.0.1:5000",
         "http://host:5000/a@b",
+        "HTTPS://host:5000/a@b",
         "https://host/path",
         "postgresql://me@host/mlflow",
         "postgresql://host:5432/mlflow?sslmode=require",
@@ -68,9 +76,20 @@ def test_an_address_without_a_password_may_be_configured(address):
     st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=12),
     WORDS,
 )
+@example("postgresql", "u", "1234/secret", "127.0.0.1")
 def test_whatever_the_password_is_it_is_seen(scheme, user, password, host):
-    assume(not re.match(r"\d+[/?#,'\"}\]]", password))  # a port, as far as anybody can tell
+    port = re.match(r"\d+[/?#,'\"}\]]", password)  # as far as anybody can tell
+    assume(not (port and scheme.startswith("http")))
     assert refusal_of_address(f"{scheme}://{user}:{password}@{host}/x") is not None
+
+
+@given(st.text("u1:/?#@,'}", max_size=12))
+def test_what_sqlalchemy_takes_for_a_password_is_refused(rest):
+    try:
+        found = make_url(f"postgresql://{rest}")
+    except (ArgumentError, ValueError):
+        return
+    assert (found.password is None) or refusal_of_address(f"postgresql://{rest}") is not None
 
 
 @pytest.mark.parametrize(

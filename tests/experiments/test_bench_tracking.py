@@ -21,6 +21,9 @@ def test_both_ways_are_measured_and_the_last_line_is_one_json_object(monkeypatch
     assert found["first_start_cpu_s"] > found["start_cpu_s"]
     assert found["overhead"] == pytest.approx(found["on_wall_s"] / found["off_wall_s"] - 1, abs=1e-3)
     assert found["rounds"] == 2
+    for way in ("off", "on"):
+        parts = sum(found[f"{way}_{part}_s"] for part in tracking.PARTS)
+        assert parts == pytest.approx(found[f"{way}_wall_s"], abs=2e-3)
     assert 0 < found["round_s"] < found["off_wall_s"] / 2
     assert found["pairs"] == [found["overhead"]]
     # round 0 is written too

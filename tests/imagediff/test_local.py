@@ -56,6 +56,13 @@ def test_a_server_ends_when_who_started_it_is_killed(tmp_path):
         process.stdout.close()
 
 
+def test_a_users_files_in_the_working_folder_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise ImportError('a file of the user')\n")
+    monkeypatch.chdir(tmp_path)
+    with local_server() as url:
+        assert answers(url)
+
+
 def test_calls_at_the_same_time_share_a_store_in_turns(tmp_path):
     """The second server starts once the first one is gone, and finds what that one kept."""
     keys, door = UserKeys.make(SETS["images"]), np.zeros((4, 4, 3), np.uint8)

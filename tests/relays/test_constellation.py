@@ -201,6 +201,12 @@ def test_the_model_server_killed_gives_retried_answers_or_clear_errors(constella
     assert isinstance(found[-1][1], Answer)
 
 
+def test_a_users_files_in_the_working_folder_are_not_imported(constellation, tmp_path, monkeypatch) -> None:
+    (tmp_path / "queue.py").write_text("raise ImportError('a file of the user')\n")
+    monkeypatch.chdir(tmp_path)
+    constellation.restart("model_server")
+
+
 @pytest.mark.slow
 def test_up_ends_all_services_when_it_is_told_to_and_when_it_is_killed(tmp_path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):

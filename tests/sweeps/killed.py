@@ -15,9 +15,9 @@ def job(folder: str, number: int) -> int:
     if str(number) in SweepRecord.read(Path(folder)).finished:
         return number
     file = ReportFile(Path(folder))
-    file.append(Report(number, "running", process=Process.own()))
     with Path(folder, "attempts").open("a") as attempts:
-        attempts.write(f"{number}\n")
+        attempts.write(f"{number}\n")  # before the report, at which it may be killed
+    file.append(Report(number, "running", process=Process.own()))
     again = Path(folder, "attempts").read_text().split().count(str(number)) > 1
     while number < 2 and not again:
         if number == 0 and any(each.number == 1 for each in ReportFile(Path(folder)).new()):

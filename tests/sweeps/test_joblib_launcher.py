@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.plugins import Plugins
@@ -23,6 +24,15 @@ JoblibLauncher = Joblib.__base__
 """Not as imported here: Hydra, looking for plugins, loads their modules anew."""
 KEYS = {number: f"{number:032x}" for number in range(4)}
 REASON = "its process was killed, by lack of memory?"
+
+
+def ended_process() -> Process:
+    """Return a process that is gone, as its job told of it while it lived."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    ) as child:
+        started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2].split()[19])
+        return Process(Process.own().machine, child.pid, started)
 
 
 @pytest.fixture
@@ -73,6 +83,31 @@ def test_the_job_that_was_killed_is_failed_and_the_others_are_launched_again(tmp
     assert (attempts.count("0"), attempts.count("1")) == (1, 2)  # the second was killed by joblib alone
 
 
+def test_jobs_that_joblib_ended_are_launched_again_after_a_second_process_was_killed(begun, monkeypatch):
+    """The job of the second launch is killed before the one that joblib ended in the first has told anew."""
+    from joblib.externals.loky import process_executor
+
+    monkeypatch.setattr(process_executor, "kill_process_tree", lambda process: None)
+    parts = begun()
+    told, launches = ReportFile(parts.folder), []
+
+    def launch_jobs(self, job_overrides, initial_job_idx):
+        launches.append(dict(SweepRecord.read(parts.folder).finished))
+        if len(launches) > 2:
+            return ["ended"]
+        killed = ended_process()
+        told.append(Report(2 * len(launches) - 2, "running", process=killed))
+        if len(launches) == 1:
+            other = ended_process()
+            told.append(Report(1, "running", process=other))
+            process_executor.kill_process_tree(SimpleNamespace(pid=other.pid, exitcode=None))
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(JoblibLauncher, "launch", launch_jobs)
+    assert Joblib().launch([[]] * 4, 0) == ["ended"]
+    assert [sorted(finished) for finished in launches] == [[], ["0"], ["0", "2"]]
+
+
 def test_where_no_job_is_known_to_have_been_killed_nothing_is_launched_again(begun, monkeypatch):
     launches = []
 
@@ -93,10 +128,7 @@ def test_the_run_of_a_killed_job_is_failed_with_the_reason_and_what_ended_is_not
     uri = database(tmp_path / "mlflow.db")
     parts = begun(enabled=True, uri=uri)
     runs = SweepRuns.open(uri, "e")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        # as a job's process has it, until it is gone
-        started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2].split()[19])
-        gone = Process(Process.own().machine, child.pid, started)
+    gone, other = ended_process(), ended_process()
     made = {}
     for number in (0, 1):
         made[number] = runs.refused(Member(parts.parent, number, KEYS[number]), "job", "", {}, [], tmp_path)
@@ -106,11 +138,12 @@ def test_the_run_of_a_killed_job_is_failed_with_the_reason_and_what_ended_is_not
         Report(0, "running", process=gone),
         Report(1, "running", process=Process.own()),
         Report(2, "finished", "error", 0.5),
+        Report(3, "running", process=other),
     ):
         file.append(report)
-    assert not parts.go_on_without({gone.pid})  # killed because another was
-    assert parts.go_on_without(set())
-    assert not parts.go_on_without(set())  # it is said once
+    assert not parts.go_on_without({gone.pid, other.pid})  # killed because another was
+    assert parts.go_on_without({other.pid})
+    assert not parts.go_on_without({other.pid})  # it is said once
     run = runs.run(made[0])
     assert (run.status, run.tags["failure"]) == ("FAILED", REASON)
     assert runs.run(made[1]).status == "RUNNING"

@@ -65,6 +65,13 @@ def test_what_may_not_be_configured_is_hidden_where_it_is_shown(name):
         ("mssql:///?odbc_connect=A;PWD=b&c and on", f"mssql:///?odbc_connect={HIDDEN} and on"),
         ("postgresql://db/x?sslmode=require", "postgresql://db/x?sslmode=require"),
         ("http://db:5000/a@b", "http://db:5000/a@b"),
+        ("at HTTPS://db:5000/a@b", "at HTTPS://db:5000/a@b"),
+        ("is postgresql://u:1234/secret@127.0.0.1:9/db", f"is postgresql://{HIDDEN}@127.0.0.1:9/db"),
+        ("postgresql://u:12#3@h", f"postgresql://{HIDDEN}@h"),
+        ("postgresql://u:12,3@h", f"postgresql://{HIDDEN}@h"),
+        ("postgresql://u:123}s@h", f"postgresql://{HIDDEN}@h"),
+        ("shttp://u:12/3@h", f"shttp://{HIDDEN}@h"),
+        ("postgresql://db:5432/x of ann@work", "postgresql://db:5432/x of ann@work"),
         ("sqlite:////home/ann@work/a:b.db", "sqlite:////home/ann@work/a:b.db"),
     ],
 )

@@ -1,8 +1,9 @@
 """A process that imports once what worker processes need, and forks each of them from itself.
 
 To import takes seconds of a core, to fork milliseconds, and what is imported is in memory once. It is begun
-early, while the parent still reads its data. The process has one thread and holds nothing of a run: no
-configuration, no data, no keys; a worker is told those by its own pipes.
+early, while the parent still reads its data. The process holds nothing of a run: no configuration, no data,
+no keys; a worker is told those by its own pipes. It starts no thread. OpenBLAS, which numpy and scipy bring,
+does, where a worker is to have several; it ends its own before every fork, and makes them anew to compute.
 """
 
 import contextlib
@@ -17,10 +18,12 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import NoReturn, Self
 
 import numpy as np
+import torch
 
 from fedpriv.errors import UserError
 from fedpriv.federated.engines.allocator import MMAP_THRESHOLD_BYTES
@@ -29,7 +32,10 @@ from fedpriv.training.local import warm_up
 
 START_TIMEOUT_S = 120.0
 
-_PROGRAM = "import gc; gc.disable(); from fedpriv.federated.engines.nursery import serve; serve()"
+_PROGRAM = (
+    "import gc, sys; gc.disable(); sys.path[:] = {path!a}; "
+    "from fedpriv.federated.engines.nursery import serve; serve()"
+)
 """Looking for garbage among what is imported takes a sixth of the start, and there is none."""
 _REQUEST = struct.Struct("<iid")
 """Number of the request; the worker to end, or 0 to make one; how long it may take, in seconds."""
@@ -45,6 +51,8 @@ class Nursery:
     Guarantee:
         - Under Linux all workers are killed when the process that made the nursery is gone, however it ended.
         - Workers draw their own randomness: none of it is of the process that they are forked from.
+        - Workers import from where this process does, and from nowhere else.
+        - What interrupts the terminal's processes (Ctrl-C) does not end it, not even while it starts.
 
     Args:
         app: ``module:function`` of the factory that workers call; its module is imported ahead.
@@ -63,9 +71,11 @@ class Nursery:
         }
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(START_TIMEOUT_S)
-        with theirs:
+        # as multiprocessing does; with -c alone a user's queue.py in the working folder would come first
+        program = _PROGRAM.format(path=[str(each) for each in sys.path])
+        with theirs, _interrupts_held_back():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), app, str(os.getpid())],
+                [sys.executable, "-P", "-c", program, str(theirs.fileno()), app, str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -124,6 +134,7 @@ class Nursery:
 def serve() -> None:
     """Be the process: import, then make and end workers until the parent closes its end or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     end, app, parent = sys.argv[1:]
     _die_with(int(parent))
     importlib.import_module(app.partition(":")[0])
@@ -159,6 +170,7 @@ def _be_worker(requests: int, replies: int) -> NoReturn:
     status = 1
     try:
         np.random.seed()  # noqa: NPY002 - as a process of its own would; Python's own generator sees to itself
+        torch.seed()
         work(requests, replies)
         status = 0
     except BaseException:
@@ -180,6 +192,19 @@ def _end(worker: int, patience_s: float) -> None:
             time.sleep(_LOOK_S)
     except ChildProcessError:
         pass
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a process that is started in the block get no SIGINT before it takes them itself.
+
+    It could ignore them as its first act, but Python takes a while to come to that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with(parent: int) -> None:
