@@ -348,7 +348,7 @@ class RunLogger:
                     status,
                     reason,
                 )
-            self._outbox.close()
+            self._outbox.close(patience=0.2)
 
     def __enter__(self) -> "RunLogger":
         """Return itself."""

@@ -45,7 +45,8 @@ class Outbox:
         # its put() is one step of the interpreter's: no signal comes between, and no lock can stay held
         self._orders: SimpleQueue[Order] = SimpleQueue()
         writer = _Writer(client, run_id, refused)
-        threading.Thread(target=writer.work, args=(self._orders,), name="mlflow", daemon=True).start()
+        self._thread = threading.Thread(target=writer.work, args=(self._orders,), name="mlflow", daemon=True)
+        self._thread.start()
 
     def put(self, metrics: Sequence[Metric], tags: Mapping[str, str] | None = None) -> None:
         """Have this written.
@@ -81,9 +82,14 @@ class Outbox:
         """
         self._ask(work, patience)
 
-    def close(self) -> None:
-        """Let the thread end when it has tried to write what there is."""
+    def close(self, patience: float | None = None) -> None:
+        """Let the thread end when it has tried to write what there is, and wait for that.
+
+        Args:
+            patience: in seconds; a thread that is not done by then is left to its store.
+        """
         self._orders.put(None)
+        self._thread.join(patience)
 
     def _ask(self, work: Work | None, patience: float | None) -> None:
         answer: Answer = SimpleQueue()

@@ -121,6 +121,7 @@ def test_every_setting_of_the_table_has_the_default_that_stands_there():
         "clients_file",
         "relays_file",
         "models",
+        "digests",
         "tracking_uri",
     }
     names = {(of, name.strip("`")) for name, _, of, _ in listed}

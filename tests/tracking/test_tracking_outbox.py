@@ -211,12 +211,13 @@ def test_a_tag_that_changes_while_it_is_written_is_written_again():
     box.close()
 
 
-def test_nothing_to_write_is_no_call():
+def test_nothing_to_write_is_no_call_and_leaves_no_thread():
     store = Store()
     box = outbox(store)
     box.flush()
     box.close()
     box.close()
+    assert not box._thread.is_alive()
     assert store.calls == []
 
 
